@@ -27,7 +27,7 @@ export interface Dependencies {
       | 'describeEnd'
     >;
     runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload'>;
-    schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery'>;
+    schedules: Pick<Orchestrator['schedules'], 'removeDiscovery' | 'removeSweep'>;
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'settle'>;
     webhooks: Pick<Orchestrator['webhooks'], 'startDelivery'>;
@@ -38,8 +38,6 @@ export interface Dependencies {
     runPollSeconds: number;
     /** Seconds between two checks of a run that uploads. */
     uploadPollSeconds: number;
-    /** Seconds between two searches of a storage connection for new runs. */
-    discoverSeconds: number;
     /** Minutes without growth after which an upload counts as stalled. */
     stalledMinutes: number;
     /** StartRun calls per second in one account and region, by all workers together. */

@@ -15,7 +15,7 @@ export async function withHeartbeat<T>(call: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Heartbeats the activity that runs this code. `polony reconcile` runs some of it outside of activities. */
+/** Heartbeats the activity that runs this code. Sweeps and `polony reconcile` run some of it outside of activities. */
 export function heartbeatIfActivity(): void {
   asyncLocalStorage.getStore()?.heartbeat();
 }

@@ -16,8 +16,7 @@ export interface ApiDependencies {
   /** Of the orchestrator, what the API uses. */
   orchestrator: Pick<Orchestrator, 'check'> & {
     executions: Pick<Orchestrator['executions'], 'start' | 'cancel' | 'retry'>;
-    runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload' | 'discoverFolder'>;
-    schedules: Pick<Orchestrator['schedules'], 'ensureDiscovery' | 'removeDiscovery' | 'discoverNow'>;
+    runs: Pick<Orchestrator['runs'], 'startUpload' | 'checkUpload' | 'discoverFolder' | 'search'>;
     verification: Pick<Orchestrator['verification'], 'verify'>;
     grants: Pick<Orchestrator['grants'], 'change'>;
   };
@@ -37,7 +36,6 @@ export interface ApiDependencies {
   requestsPerMinute?: number;
   /** Failed logins of one address within a minute; 0, the default, for no limit. */
   failedLoginsPerMinute?: number;
-  discoverSeconds: number;
   /** `domain` in the details of errors. */
   errorDomain: string;
   publicUrl?: string;

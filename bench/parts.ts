@@ -25,6 +25,10 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 2,
     run: async (report) => (await import('./storage/index.js')).storage(report),
   },
+  searches: {
+    minutes: 4,
+    run: async (report) => (await import('./searches.js')).searches(report),
+  },
   executions: {
     minutes: 4,
     run: async (report) => (await import('./executions.js')).executions(report),

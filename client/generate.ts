@@ -16,7 +16,6 @@ export async function generate(): Promise<Record<'openapi.json' | 'schema.ts', s
     aws: nothing,
     orchestrator: nothing,
     apiKey: 'not-used-for-any-request',
-    discoverSeconds: 60,
     errorDomain: 'polony',
   });
   const document = app.swagger();

@@ -76,8 +76,6 @@ export interface CommonConfig {
   encryptionKeys: EncryptionKey[];
   /** How long something may stay blocked before polony gives it up, in days. */
   giveUpDays: number;
-  /** How often polony searches a storage connection for new runs, in seconds. */
-  discoverSeconds: number;
   /** Which addresses, besides public ones, webhooks may have. */
   webhookNetworks: NetworkPolicy;
   /** Length of the AWS sessions that polony requests, in seconds. */
@@ -185,6 +183,8 @@ export interface WorkerConfig extends CommonConfig {
   runPollSeconds: number;
   /** Minutes without growth after which an upload counts as stalled. */
   stalledMinutes: number;
+  /** How often polony searches a storage connection for new runs, in seconds. */
+  discoverSeconds: number;
   sweepSeconds: number;
   /** How often polony verifies all resources, in seconds. */
   verifySeconds: number;

@@ -134,6 +134,16 @@ export const counted = {
     labels: ['account', 'region'],
     processes: WORKER,
   }),
+  searches: counter(
+    'polony_searches_total',
+    'Searches of storage connections by workers, by outcome: nothing (no workflow was needed), found (a workflow ' +
+      'follows new runs), failed (a workflow shows why).',
+    { labels: ['outcome'], processes: WORKER },
+  ),
+  sweeps: counter('polony_sweeps_total', 'Sweeps by workers, by outcome: done or failed.', {
+    labels: ['outcome'],
+    processes: WORKER,
+  }),
   startRunLimit: gauge(
     'polony_start_run_limit_per_second',
     'POLONY_START_RUNS_PER_SECOND: the rate of StartRun calls in one account and region, for all workers together.',
@@ -144,6 +154,8 @@ export const counted = {
 // A counter begins with 0 and not with its first event: Prometheus sees an increase only between two values, and an
 // alert would not see what happened before the first scrape.
 for (const status of ['COMPLETED', 'FAILED', 'CANCELED']) counted.executionsEnded.inc({ status }, 0);
+for (const outcome of ['nothing', 'found', 'failed']) counted.searches.inc({ outcome }, 0);
+for (const outcome of ['done', 'failed']) counted.sweeps.inc({ outcome }, 0);
 for (const outcome of ['delivered', 'retrying', 'failed', 'gone']) counted.webhookAttempts.inc({ outcome }, 0);
 
 /** Whether the sources of the metrics below answer. */

@@ -7,6 +7,8 @@ import {
   lookSignal,
   type RunUploadInput,
   runUploadWorkflowId,
+  searchAgainSignal,
+  searchWorkflowId,
 } from '../workflows/messages/runs.js';
 import { toSummary } from '../workflows/messages/summary.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
@@ -73,22 +75,65 @@ export class RunClient {
     };
   }
 
-  /** Searches for the one run folder that an event names, and follows its upload where the folder exists. */
-  async discoverFolder(input: DiscoverRunsInput & { only: { parentPath: string; runFolder: string } }): Promise<void> {
-    const { client, queues, giveUpDays } = this.#context;
+  /**
+   * Searches a storage connection for runs now. Where a search is under way, another one follows it, so that no request
+   * is lost. A blocked one tries again at once.
+   */
+  async search(input: DiscoverRunsInput): Promise<void> {
+    await this.#searchAgain(this.#searchOptions(input));
+  }
+
+  /** Searches a storage connection, unless a search is under way. */
+  async startSearch(input: DiscoverRunsInput): Promise<void> {
+    const { client } = this.#context;
+    await startUnlessTaken(() => client.workflow.start(WORKFLOWS.discoverRuns, this.#searchOptions(input)));
+  }
+
+  /** Whether a workflow searches a storage connection, or is blocked meanwhile. */
+  async isSearching(storageConnectionId: string): Promise<boolean> {
+    return isWorkflowRunning(this.#context, searchWorkflowId(storageConnectionId));
+  }
+
+  /**
+   * Searches for the one run folder that an event names, and follows its upload where it has ended.
+   * @param again whether another search follows one that is under way: the event may be newer than what it has seen
+   */
+  async discoverFolder(
+    input: DiscoverRunsInput & { only: { parentPath: string; runFolder: string } },
+    again: boolean,
+  ): Promise<void> {
+    const options = this.#searchOptions(input);
+    if (again) await this.#searchAgain(options);
+    else await startUnlessTaken(() => this.#context.client.workflow.start(WORKFLOWS.discoverRuns, options));
+  }
+
+  async #searchAgain(options: WorkflowStartOptions & { args: [DiscoverRunsInput] }): Promise<void> {
+    await this.#context.client.workflow.signalWithStart(WORKFLOWS.discoverRuns, {
+      ...options,
+      signal: searchAgainSignal,
+    });
+  }
+
+  #searchOptions(input: DiscoverRunsInput): WorkflowStartOptions & { args: [DiscoverRunsInput] } {
+    const { queues, giveUpDays } = this.#context;
     const { storageConnectionId, storageConnectionName, only } = input;
-    await startUnlessTaken(() =>
-      client.workflow.start(WORKFLOWS.discoverRuns, {
-        workflowId: `discover-run/${storageConnectionId}/${only.parentPath}/${only.runFolder}`,
-        taskQueue: queues.main,
-        args: [{ giveUpDays, ...input }] as [DiscoverRunsInput],
-        typedSearchAttributes: new TypedSearchAttributes([
-          { key: attributes.blocked, value: false },
-          { key: attributes.waitingSince, value: new Date() },
-          { key: attributes.storageConnection, value: toKeyword(storageConnectionName) },
-        ]),
-        staticSummary: toSummary(`Look for the run folder ${only.runFolder} in ${storageConnectionName}`),
-      }),
-    );
+    return {
+      workflowId:
+        only === undefined
+          ? searchWorkflowId(storageConnectionId)
+          : `discover-run/${storageConnectionId}/${only.parentPath}/${only.runFolder}`,
+      taskQueue: queues.main,
+      args: [{ giveUpDays, ...input }],
+      typedSearchAttributes: new TypedSearchAttributes([
+        { key: attributes.blocked, value: false },
+        { key: attributes.waitingSince, value: new Date() },
+        { key: attributes.storageConnection, value: toKeyword(storageConnectionName) },
+      ]),
+      staticSummary: toSummary(
+        only === undefined
+          ? `Search for new runs in ${storageConnectionName}`
+          : `Look for the run folder ${only.runFolder} in ${storageConnectionName}`,
+      ),
+    };
   }
 }

@@ -1,122 +1,82 @@
-import { type Client, ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
-import { TypedSearchAttributes } from '@temporalio/common';
-import { attributes } from '../workflows/messages/searchAttributes.js';
-import type { DiscoverRunsInput } from '../workflows/messages/runs.js';
-import { discoverScheduleId, SWEEP_SCHEDULE_ID, VERIFY_SCHEDULE_ID } from '../workflows/messages/schedules.js';
-import { toSummary } from '../workflows/messages/summary.js';
+import { ScheduleAlreadyRunning, ScheduleNotFoundError, ScheduleOverlapPolicy } from '@temporalio/client';
+import { DISCOVER_SCHEDULES, SWEEP_SCHEDULE_ID, VERIFY_SCHEDULE_ID } from '../workflows/messages/schedules.js';
 import { WORKFLOWS } from '../workflows/messages/workflowTypes.js';
-import { type TemporalContext, toKeyword } from './context.js';
+import type { TemporalContext } from './context.js';
 
-type ScheduleAction = Parameters<Client['schedule']['create']>[0]['action'];
-
-/** What Temporal starts again and again: the search for runs, the sweep, and verification. */
+/** What Temporal starts again and again: the verification of everything. */
 export class ScheduleClient {
   readonly #context: TemporalContext;
   constructor(context: TemporalContext) {
     this.#context = context;
   }
 
-  /**
-   * Makes sure that polony searches a storage connection for new runs.
-   * @param everySeconds interval between two searches
-   * @param updateExisting whether an existing schedule gets the present settings, or stays as it is
-   */
-  async ensureDiscovery(input: DiscoverRunsInput, everySeconds: number, updateExisting = true): Promise<void> {
-    const { queues, giveUpDays } = this.#context;
-    await this.#ensureSchedule(discoverScheduleId(input.storageConnectionId), everySeconds, updateExisting, {
-      type: 'startWorkflow',
-      workflowType: WORKFLOWS.discoverRuns,
-      workflowId: `discover-runs/${input.storageConnectionId}`,
-      taskQueue: queues.main,
-      args: [{ giveUpDays, ...input }],
-      typedSearchAttributes: new TypedSearchAttributes([
-        { key: attributes.blocked, value: false },
-        { key: attributes.storageConnection, value: toKeyword(input.storageConnectionName) },
-      ]),
-      staticSummary: toSummary(`Search for new runs in ${input.storageConnectionName}`),
-    });
-  }
-
-  /** Which schedules Temporal lacks: those that a worker creates, and those of the searches of storage connections. */
-  async listMissing(
-    storageConnectionIds: readonly string[],
-  ): Promise<{ sweep: boolean; verification: boolean; discovery: string[] }> {
-    const missing: string[] = [];
-    for (const id of storageConnectionIds) if (!(await this.#exists(discoverScheduleId(id)))) missing.push(id);
-    return {
-      sweep: !(await this.#exists(SWEEP_SCHEDULE_ID)),
-      verification: !(await this.#exists(VERIFY_SCHEDULE_ID)),
-      discovery: missing,
-    };
-  }
-
-  async #exists(scheduleId: string): Promise<boolean> {
+  /** Whether Temporal lacks the schedule that a worker creates. */
+  async isMissing(): Promise<boolean> {
     try {
-      await this.#context.client.schedule.getHandle(scheduleId).describe();
-      return true;
+      await this.#context.client.schedule.getHandle(VERIFY_SCHEDULE_ID).describe();
+      return false;
     } catch (error) {
-      if (error instanceof ScheduleNotFoundError) return false;
+      if (error instanceof ScheduleNotFoundError) return true;
       throw error;
     }
   }
 
-  /** Ends the search of a storage connection. Nothing happens where there is no schedule. */
+  /**
+   * Removes the schedules with which older versions swept, and searched storage connections. Workers do that by
+   * themselves. A worker of an older version may create them again.
+   */
+  async removeOld(): Promise<void> {
+    const { client } = this.#context;
+    const { namespace } = client.options;
+    let nextPageToken: Uint8Array = new Uint8Array();
+    do {
+      // Unlike the list of the SDK, this reads no memos, which may be encrypted with a key that is gone.
+      const page = await client.workflowService.listSchedules({ namespace, maximumPageSize: 500, nextPageToken });
+      for (const { scheduleId } of page.schedules)
+        if (scheduleId === SWEEP_SCHEDULE_ID || scheduleId?.startsWith(DISCOVER_SCHEDULES) === true)
+          await this.#remove(scheduleId);
+      nextPageToken = page.nextPageToken ?? new Uint8Array();
+    } while (nextPageToken.length > 0);
+  }
+
+  /** Removes the schedule of older versions that searched a storage connection. Nothing happens where there is none. */
   async removeDiscovery(storageConnectionId: string): Promise<void> {
+    await this.#remove(DISCOVER_SCHEDULES + storageConnectionId);
+  }
+
+  /** Removes the schedule of older versions that swept. Nothing happens where there is none. */
+  async removeSweep(): Promise<void> {
+    await this.#remove(SWEEP_SCHEDULE_ID);
+  }
+
+  async #remove(scheduleId: string): Promise<void> {
     try {
-      await this.#context.client.schedule.getHandle(discoverScheduleId(storageConnectionId)).delete();
+      await this.#context.client.schedule.getHandle(scheduleId).delete();
     } catch (error) {
       if (!(error instanceof ScheduleNotFoundError)) throw error;
     }
   }
 
-  /** Searches a storage connection now, in addition to its schedule. */
-  async discoverNow(storageConnectionId: string): Promise<void> {
-    await this.#context.client.schedule
-      .getHandle(discoverScheduleId(storageConnectionId))
-      .trigger(ScheduleOverlapPolicy.BUFFER_ONE);
-  }
-
-  /** Makes sure that the sweep runs. It starts what the store holds and Temporal does not know yet. */
-  async ensureSweep(everySeconds: number): Promise<void> {
-    await this.#ensureSchedule(SWEEP_SCHEDULE_ID, everySeconds, true, {
-      type: 'startWorkflow',
-      workflowType: WORKFLOWS.sweep,
-      workflowId: 'sweep',
-      taskQueue: this.#context.queues.main,
-      args: [],
-      workflowExecutionTimeout: '1 hour',
-      staticSummary: 'Start what was created and not yet started',
-    });
-  }
-
   /** Makes sure that polony verifies all providers, connections and flows. */
   async ensureVerification(everySeconds: number): Promise<void> {
-    await this.#ensureSchedule(VERIFY_SCHEDULE_ID, everySeconds, true, {
-      type: 'startWorkflow',
+    const { client, queues } = this.#context;
+    const action = {
+      type: 'startWorkflow' as const,
       workflowType: WORKFLOWS.verifyAll,
       workflowId: 'verify-all',
-      taskQueue: this.#context.queues.main,
+      taskQueue: queues.main,
       args: [],
-      workflowExecutionTimeout: '1 hour',
+      workflowExecutionTimeout: '1 hour' as const,
       staticSummary: 'Verify all providers, connections and flows',
-    });
-  }
-
-  async #ensureSchedule(
-    scheduleId: string,
-    everySeconds: number,
-    updateExisting: boolean,
-    action: ScheduleAction,
-  ): Promise<void> {
-    const { schedule } = this.#context.client;
+    };
     const spec = { intervals: [{ every: everySeconds * 1000 }] };
     const policies = { overlap: ScheduleOverlapPolicy.SKIP, catchupWindow: '1 minute' as const };
     try {
-      await schedule.create({ scheduleId, spec, policies, action });
+      await client.schedule.create({ scheduleId: VERIFY_SCHEDULE_ID, spec, policies, action });
     } catch (error) {
       if (!(error instanceof ScheduleAlreadyRunning)) throw error;
-      if (!updateExisting) return;
-      await schedule.getHandle(scheduleId).update((previous) => ({ ...previous, spec, policies, action }));
+      const handle = client.schedule.getHandle(VERIFY_SCHEDULE_ID);
+      await handle.update((previous) => ({ ...previous, spec, policies, action }));
     }
   }
 }

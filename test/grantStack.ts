@@ -355,7 +355,6 @@ export function useGrantStack(): void {
         databaseUrl: stack.info.databaseUrl,
         orchestrator: new Orchestrator(temporal, QUEUE),
         apiKey: KEY,
-        discoverSeconds: 3600,
         errorDomain: 'polony',
       });
       apps.push({ app, db, aws });

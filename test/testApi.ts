@@ -55,7 +55,6 @@ export async function startTestApi(
     aws: access,
     orchestrator: stubOrchestrator,
     apiKey: ROOT_KEY,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     ...options,
   });

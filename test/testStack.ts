@@ -31,11 +31,10 @@ export function countEvents({ events }: { events?: object[] | null }): number {
 /** The compiled command line, for `node`. `node --import tsx cli/main.ts` would compile it at every start. */
 export const cliFile = (): string => path.join(inject('build'), 'cli/main.js');
 
-/** Settings of a worker that a test starts itself: quick polls, and a search for runs only on request. */
+/** Settings of a worker that a test starts itself: quick polls. */
 export const WORKER_SETTINGS = {
   runPollSeconds: 1,
   uploadPollSeconds: 1,
-  discoverSeconds: 3600,
   startRunsPerSecond: 1000,
   retryRunSeconds: 1,
   stalledMinutes: 120,

@@ -7,6 +7,7 @@ import { createKmsDataKeys } from '../aws/kms.js';
 import { AwsSessions } from '../aws/sessions.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { createProviderLoader } from '../store/connections/providerLoader.js';
+import { SEARCHES_CHANNEL } from '../store/connections/storageSearch.js';
 import { closeDatabase, openDatabase } from '../store/database.js';
 import { listenForWakes } from '../store/events.js';
 import { createSecrets } from '../store/secrets.js';
@@ -15,6 +16,7 @@ import { WEBHOOKS_CHANNEL } from '../store/webhooks/claims.js';
 import { Orchestrator } from '../temporal/client.js';
 import { createPayloadCodec, type PayloadEncryption } from '../temporal/codec.js';
 import { type ConnectedClient, openTemporal } from '../temporal/connection.js';
+import { LeasedWork } from './leasedWork.js';
 
 /** What the activities of a worker use, and how to close it. */
 export interface OpenDependencies {
@@ -26,8 +28,8 @@ export interface OpenDependencies {
   temporal: ConnectedClient;
   /** Encrypts payloads; absent where nothing is encrypted. */
   codec: PayloadEncryption | undefined;
-  /** Creates the schedules that every installation has. */
-  schedules: Orchestrator['schedules'];
+  /** What one worker does for all. It is not started yet. */
+  leasedWork: LeasedWork;
   /** @param connection of the workers, which is closed too; absent where there is none yet. */
   close: (connection?: NativeConnection) => Promise<void>;
 }
@@ -60,25 +62,29 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   const dispatcher = new DeliveryDispatcher(db, orchestrator.webhooks, (message) =>
     logger.warn({ error: message }, 'webhook deliveries could not be started; the next sweep starts them'),
   );
-  const stopListening = listenForWakes(config.databaseUrl, (id) => watching.wake(id), {
-    [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
-    [WATCHES_CHANNEL]: (announcement) => watching.handleAnnouncement(announcement),
-  });
   const webhooks = {
     secrets,
     networks: config.webhookNetworks,
     retrySeconds: config.webhookRetrySeconds,
     apiUrl: config.publicUrl,
   };
+  const dependencies = { db, aws, orchestrator, settings: config, watching, secrets, webhooks };
+  const leasedWork = new LeasedWork(dependencies, orchestrator, config, logger);
+  const stopListening = listenForWakes(config.databaseUrl, (id) => watching.wake(id), {
+    [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
+    [WATCHES_CHANNEL]: (announcement) => watching.handleAnnouncement(announcement),
+    [SEARCHES_CHANNEL]: () => leasedWork.refreshSearches(),
+  });
   return {
-    dependencies: { db, aws, orchestrator, settings: config, watching, secrets, webhooks },
+    dependencies,
     orchestrator,
     watching,
     temporal,
     codec,
-    schedules: orchestrator.schedules,
+    leasedWork,
     close: async (connection) => {
       await watching.close();
+      await leasedWork.stop();
       await stopListening();
       await dispatcher.close();
       aws.close();

@@ -76,8 +76,8 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
       shutDown(workers);
     });
   }
-  await opened.schedules.ensureSweep(config.sweepSeconds);
-  await opened.schedules.ensureVerification(config.verifySeconds);
+  await opened.orchestrator.schedules.ensureVerification(config.verifySeconds);
+  opened.leasedWork.start();
   const done = Promise.allSettled(runs).then(async (results) => {
     ending.abort();
     await close();
@@ -89,6 +89,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     done,
     stop: async () => {
       shutDown(workers);
+      await opened.leasedWork.stop();
       await done;
     },
   };

@@ -9,7 +9,10 @@ const OPTIONS: ActivityOptions = {
 };
 const { handOver } = proxyActivities<Activities>(OPTIONS);
 
-/** Finishes what an interrupted process left undone; see the activity `handOver`. */
-export async function sweep(): Promise<{ executions: number; storageConnections: number }> {
+/**
+ * Finishes what an interrupted process left undone. Workers do it by themselves now (`worker/leasedWork.ts`); this
+ * workflow ends those of older versions.
+ */
+export async function sweep(): Promise<{ executions: number }> {
   return handOver();
 }

@@ -27,9 +27,11 @@ export type Recovery = 'recovered' | 'unknown' | 'incomplete';
  * gives them back to the database. Nothing is started twice: a HealthOmics run that exists is watched.
  */
 export class ForgottenExecutions {
+  /** @param warn where warnings go; those of an activity go to its log */
   constructor(
     private readonly db: Dependencies['db'],
     private readonly workflows: Dependencies['orchestrator']['executions'],
+    private readonly warn = warnIfActivity,
   ) {}
 
   /** Executions that run and are forgotten. Compares one by one only where the counts differ. */
@@ -78,7 +80,7 @@ export class ForgottenExecutions {
       },
       run.id,
     );
-    warnIfActivity('Recovered an execution that the database had forgotten', { executionId: id });
+    this.warn('Recovered an execution that the database had forgotten', { executionId: id });
     return 'recovered';
   }
 

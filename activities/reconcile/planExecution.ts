@@ -37,7 +37,7 @@ export interface Plan {
 }
 
 export type ReconcileDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'secrets'> & {
-  settings: Pick<Dependencies['settings'], 'closedWorkflows' | 'discoverSeconds'>;
+  settings: Pick<Dependencies['settings'], 'closedWorkflows'>;
 };
 
 /** How an execution continues, and what shows it. */

@@ -8,7 +8,6 @@ import {
   parseBucketPolicy,
 } from '../../domain/grants/bucketPolicy.js';
 import type { ReconcileNote } from '../../domain/reconcile/report.js';
-import { listStorageToSearch } from '../../store/connections/storageSearch.js';
 import { type GrantRow, toGrant } from '../../store/grants/load.js';
 import { holdGrant, listGrantsOfBucket } from '../../store/grants/reconcile.js';
 import { countRestored } from '../../store/reconcile/counts.js';
@@ -27,21 +26,19 @@ interface SurroundingPlan {
 
 /** What is asked of Temporal about everything but executions. */
 export interface SurroundingOrchestrator {
-  schedules: Pick<Orchestrator['schedules'], 'listMissing' | 'ensureDiscovery' | 'ensureSweep' | 'ensureVerification'>;
+  schedules: Pick<Orchestrator['schedules'], 'isMissing' | 'ensureVerification'>;
   runs: Pick<Orchestrator['runs'], 'isFollowed' | 'startUpload'>;
   grants: Pick<Orchestrator['grants'], 'isAtWork'>;
 }
 
 export interface SurroundingSettings {
-  discoverSeconds: number;
-  sweepSeconds: number;
   verifySeconds: number;
 }
 
 /** Younger requests of grants are left to the process that made them. */
 const GRANT_GRACE_MS = 120_000;
 
-/** Plans what is to be done about schedules, uploads, grants, webhooks and keys. Planning changes nothing. */
+/** Plans what is to be done about the schedule, uploads, grants, webhooks and keys. Planning changes nothing. */
 export async function planSurroundings(
   db: Dependencies['db'],
   orchestrator: SurroundingOrchestrator,
@@ -49,36 +46,23 @@ export async function planSurroundings(
   truth: AwsTruth,
 ): Promise<SurroundingPlan[]> {
   return [
-    ...(await planSchedules(db, orchestrator.schedules, settings)),
+    ...(await planSchedule(orchestrator.schedules, settings)),
     ...(await planUploads(db, orchestrator.runs)),
     ...(await planGrants(db, orchestrator.grants, truth)),
     ...(await describeRestored(db)),
   ];
 }
 
-async function planSchedules(
-  db: Dependencies['db'],
+async function planSchedule(
   schedules: SurroundingOrchestrator['schedules'],
-  { discoverSeconds, sweepSeconds, verifySeconds }: SurroundingSettings,
+  { verifySeconds }: SurroundingSettings,
 ): Promise<SurroundingPlan[]> {
-  const connections = await listStorageToSearch(db);
-  const missing = await schedules.listMissing(connections.map(({ id }) => id));
-  const changed = (text: string, apply: () => Promise<unknown>): SurroundingPlan => ({
-    note: { subject: 'schedules', kind: 'changed', text },
-    apply,
-  });
+  if (!(await schedules.isMissing())) return [];
   return [
-    ...connections
-      .filter(({ id }) => missing.discovery.includes(id))
-      .map(({ id, name }) =>
-        changed(`The search for runs in ${name} is scheduled again, which finds its runs`, () =>
-          schedules.ensureDiscovery({ storageConnectionId: id, storageConnectionName: name }, discoverSeconds, false),
-        ),
-      ),
-    ...(missing.sweep ? [changed('The sweep is scheduled again', () => schedules.ensureSweep(sweepSeconds))] : []),
-    ...(missing.verification
-      ? [changed('The verification is scheduled again', () => schedules.ensureVerification(verifySeconds))]
-      : []),
+    {
+      note: { subject: 'schedules', kind: 'changed', text: 'The verification is scheduled again' },
+      apply: () => schedules.ensureVerification(verifySeconds),
+    },
   ];
 }
 

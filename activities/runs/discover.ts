@@ -1,13 +1,13 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { Context } from '@temporalio/activity';
 import pLimit from 'p-limit';
-import { hasObjects, listFolders } from '../../aws/s3.js';
+import { hasObjects } from '../../aws/s3.js';
 import { describeBlocked } from '../../domain/executions/execution.js';
 import { joinKey } from '../../domain/files/paths.js';
 import { bucketArn } from '../../domain/iam/permissions.js';
 import { partitionOf } from '../../domain/regions.js';
 import { isFoundAsRun } from '../../domain/runs/ignoredFolders.js';
-import { EXECUTIONS_FOLDER, parseRunFolderName } from '../../domain/runs/runFolder.js';
+import { parseRunFolderName } from '../../domain/runs/runFolder.js';
 import { RUN_UPLOADED_FILE } from '../../domain/runs/runUploaded.js';
 import { recordGenuineEvent } from '../../store/events.js';
 import { findKnownRuns, insertRuns, type KnownRun } from '../../store/runs/discovery.js';
@@ -18,10 +18,11 @@ import {
   markSearchFailed,
   type SearchedStorage,
 } from '../../store/connections/storageSearch.js';
-import type { DiscoverRunsInput } from '../../workflows/messages/runs.js';
+import { type DiscoverRunsInput, searchWorkflowId } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { withAccount } from '../blockedAccount.js';
 import { getBlocked, toActivityFailure } from '../failures.js';
+import { type FoundFolders, instrumentOf, walkRunFolders } from './runFolders.js';
 
 /** How many workflows are started at the same time. */
 const STARTS_AT_ONCE = 10;
@@ -45,12 +46,9 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
      */
     async discoverRunFolders(input: DiscoverRunsInput): Promise<DiscoveredRuns> {
       const id = input.storageConnectionId;
+      if (isOfOldSchedule(id)) await orchestrator.schedules.removeDiscovery(id);
       const storage = await findStorageToSearch(db, id);
-      if (storage === undefined) {
-        // The schedule was left over because Temporal was out of reach when the storage connection changed.
-        await orchestrator.schedules.removeDiscovery(id);
-        return { instruments: 0, runFolders: 0, started: 0 };
-      }
+      if (storage === undefined) return { instruments: 0, runFolders: 0, started: 0 };
       const search = new RunFolderSearch(db, orchestrator.runs, aws.s3(storage.provider_id, storage.region), storage);
       try {
         await aws.use(storage.provider_id, () =>
@@ -83,17 +81,32 @@ export function createDiscoveryActivities({ db, aws, orchestrator }: SearchDepen
   }
 
   async function recordSuccess(storage: SearchedStorage): Promise<void> {
-    // A verification checks more than a search does, so after a failure it decides about the status.
-    if (storage.status === 'FAILED' || storage.status === 'UNSPECIFIED')
+    if (isUncertain(storage))
       await orchestrator.verification.verify({ kind: 'storageConnection', id: storage.id, name: storage.name });
-    await markSearched(db, storage.id);
+    await markSearched(db, new Map([[storage.id, new Date()]]));
   }
+}
+
+/**
+ * Whether a search that succeeds says too little about a storage connection. A verification checks more than a search
+ * does, so after a failure it decides about the status.
+ */
+export function isUncertain({ status }: Pick<SearchedStorage, 'status'>): boolean {
+  return status === 'FAILED' || status === 'UNSPECIFIED';
+}
+
+/**
+ * Whether a schedule of an older version started this search. It adds the time to the ID of the workflow. Workers
+ * search by themselves now; a process of the older version may have created the schedule again.
+ */
+function isOfOldSchedule(storageConnectionId: string): boolean {
+  const { workflowExecution } = Context.current().info;
+  return workflowExecution?.workflowId.startsWith(`${searchWorkflowId(storageConnectionId)}-`) === true;
 }
 
 /** Searches one storage connection for run folders. */
 class RunFolderSearch {
   readonly found: DiscoveredRuns = { instruments: 0, runFolders: 0, started: 0 };
-  readonly #errors: unknown[] = [];
   readonly #limit = pLimit(STARTS_AT_ONCE);
 
   constructor(
@@ -105,8 +118,12 @@ class RunFolderSearch {
 
   /** @throws the first error, after all folders that can be listed were searched. */
   async searchAll(): Promise<void> {
-    await this.#search('', this.storage.run_depth);
-    if (this.#errors.length > 0) throw this.#errors[0] as Error;
+    const context = Context.current();
+    this.found.instruments = await walkRunFolders(this.s3, this.storage, {
+      visit: (found) => this.#follow(found),
+      onPage: () => context.heartbeat(this.found),
+      stopping: context.cancellationSignal,
+    });
   }
 
   /** Follows the upload of one run folder, where its upload has ended. */
@@ -114,46 +131,18 @@ class RunFolderSearch {
     const { bucket, prefix, run_depth: runDepth } = this.storage;
     // Anybody with access to Temporal can name a folder.
     if (!isFoundAsRun([...parentPath.split('/'), runFolder], runDepth)) return;
+    const instrument = instrumentOf(parentPath);
+    const name = parseRunFolderName(runFolder, instrument);
+    if (name === undefined) return;
     const hasEnded = await hasObjects(this.s3, bucket, joinKey(prefix, parentPath, runFolder, RUN_UPLOADED_FILE));
-    if (hasEnded) await this.#follow(parentPath, [runFolder]);
-  }
-
-  /** @param levels of folders between this one and those of the instruments; -1 for the folder of an instrument. */
-  async #search(parentPath: string, levels: number): Promise<void> {
-    let runs = 0;
-    try {
-      const key = joinKey(this.storage.prefix, parentPath);
-      for await (const folders of listFolders(this.s3, this.storage.bucket, key === '' ? '' : `${key}/`)) {
-        Context.current().heartbeat(this.found);
-        if (levels < 0) runs += await this.#follow(parentPath, folders);
-        else await this.#searchBelow(parentPath, folders, levels - 1);
-      }
-    } catch (error) {
-      if (parentPath === '' || Context.current().cancellationSignal.aborted) throw error;
-      // A folder that cannot be listed must not hide the runs of the others.
-      this.#errors.push(error);
-    }
-    if (runs > 0) this.found.instruments++;
-  }
-
-  async #searchBelow(parentPath: string, folders: readonly string[], levels: number): Promise<void> {
-    for (const folder of folders) {
-      if (parentPath === '' && folder === EXECUTIONS_FOLDER) continue;
-      await this.#search(parentPath === '' ? folder : `${parentPath}/${folder}`, levels);
-    }
+    if (hasEnded) await this.#follow({ parentPath, instrument, runs: [{ folder: runFolder, runName: name.runName }] });
   }
 
   /**
    * Follows the uploads of new runs and of those that have not ended. A run that had vanished and is back uploads
    * again.
-   * @returns how many of the folders are run folders.
    */
-  async #follow(parentPath: string, folders: readonly string[]): Promise<number> {
-    const instrument = parentPath.slice(parentPath.lastIndexOf('/') + 1);
-    const runs = folders.flatMap((folder) => {
-      const name = parseRunFolderName(folder, instrument);
-      return name === undefined ? [] : [{ folder, runName: name.runName }];
-    });
+  async #follow({ parentPath, instrument, runs }: FoundFolders): Promise<void> {
     this.found.runFolders += runs.length;
     const uploading = await this.#recordRuns(parentPath, instrument, runs);
     await this.#limit.map(uploading, async ([runFolder, run]) => {
@@ -170,7 +159,6 @@ class RunFolderSearch {
       if (isNew) this.found.started++;
       Context.current().heartbeat(this.found);
     });
-    return runs.length;
   }
 
   /** Writes new runs. @returns the runs that are uploading, by the name of their folder. */

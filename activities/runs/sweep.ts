@@ -1,3 +1,4 @@
+import { Context } from '@temporalio/activity';
 import { judgeEndedUpload } from '../../domain/runs/usability.js';
 import { listCancelsToSignal, markCancelSignalled } from '../../store/executions/cancel.js';
 import { listExecutionsToStart, listExecutionsWaitingForUpload } from '../../store/executions/sweep.js';
@@ -5,7 +6,6 @@ import { markWorkflowStarted } from '../../store/executions/start.js';
 import { listUnwatched } from '../../store/executions/watches.js';
 import { listUnattendedBuckets } from '../../store/grants/agenda.js';
 import { listRegisteredRuns } from '../../store/runs/discovery.js';
-import { listStorageToSearch } from '../../store/connections/storageSearch.js';
 import { listEndedUploadsWithWaitingExecutions } from '../../store/runs/endedUploads.js';
 import { unlessReconciling } from '../../store/reconcile/lock.js';
 import { listUnverified } from '../../store/verification/resources.js';
@@ -25,43 +25,74 @@ const UNWATCHED_MS = 60_000;
 /** Most executions whose activity one sweep looks up. */
 const MOST_UNWATCHED = 100;
 
-/** How many executions the sweep started, and how many storage connections have a schedule. */
+/** How many executions the sweep started. */
 interface SweepResult {
   executions: number;
-  storageConnections: number;
 }
 
-type SweepDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'secrets' | 'settings'>;
+export type SweepDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'secrets' | 'settings'>;
 
-/** The activity of `sweep`. */
+/** Logs a warning. */
+export type Warn = (message: string, fields: Record<string, unknown>) => void;
+
+/**
+ * The activity of the workflow `sweep`, which schedules of older versions start. Workers sweep by themselves now; a
+ * process of the older version may have created the schedule again.
+ */
 export function createSweepActivities(dependencies: SweepDependencies) {
-  let isFirst = true;
+  const sweeper = new Sweeper(dependencies, (message, fields) => {
+    Context.current().log.warn(message, fields);
+  });
   return {
-    /**
-     * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of
-     * reach. Recovers executions whose workflow was closed from outside.
-     */
     async handOver(): Promise<SweepResult> {
-      const sweep = new Sweep(dependencies, isFirst);
-      // While an operator reconciles the database, the sweep would act on what it is about to correct.
-      const result = await withHeartbeat(() =>
-        unlessReconciling(dependencies.db, (lost) => {
-          isFirst = false;
-          return sweep.run(lost);
-        }),
-      );
-      return result ?? { executions: 0, storageConnections: 0 };
+      return withHeartbeat(async () => {
+        await dependencies.orchestrator.schedules.removeSweep();
+        return sweeper.sweep();
+      });
     },
   };
+}
+
+/**
+ * Finishes what was written to the store but did not reach Temporal, because a process died or Temporal was out of
+ * reach. Recovers executions whose workflow was closed from outside.
+ */
+export class Sweeper {
+  #isFirst = true;
+
+  constructor(
+    private readonly dependencies: SweepDependencies,
+    private readonly warn: Warn,
+  ) {}
+
+  /** Whether this process has not swept yet. */
+  get isFirst(): boolean {
+    return this.#isFirst;
+  }
+
+  /**
+   * Sweeps once. While an operator reconciles the database, it does nothing: it would act on what they are about to
+   * correct.
+   * @param stopping ends the sweep before its next step
+   * @throws `HandOverFailed` after all steps, where one of them failed.
+   */
+  async sweep(stopping?: AbortSignal): Promise<SweepResult> {
+    const { db } = this.dependencies;
+    const sweep = new Sweep(this.dependencies, this.#isFirst, this.warn);
+    const result = await unlessReconciling(db, (lost) => {
+      this.#isFirst = false;
+      return sweep.run(stopping === undefined ? lost : AbortSignal.any([lost, stopping]));
+    });
+    return result ?? { executions: 0 };
+  }
 }
 
 class Sweep {
   readonly #failures = new FailureCollector();
   readonly #before = new Date(Date.now() - GRACE_MS);
-  readonly #result: SweepResult = { executions: 0, storageConnections: 0 };
+  readonly #result: SweepResult = { executions: 0 };
   readonly #db: SweepDependencies['db'];
   readonly #orchestrator: SweepDependencies['orchestrator'];
-  readonly #settings: SweepDependencies['settings'];
   readonly #closed: ClosedExecutions;
   readonly #forgotten: ForgottenExecutions;
 
@@ -69,19 +100,19 @@ class Sweep {
     dependencies: SweepDependencies,
     /** Whether it is the first sweep of this process. */
     private readonly isFirst: boolean,
+    warn: Warn,
   ) {
     const { db, orchestrator, settings } = dependencies;
     this.#db = db;
     this.#orchestrator = orchestrator;
-    this.#settings = settings;
-    this.#forgotten = new ForgottenExecutions(db, orchestrator.executions);
+    this.#forgotten = new ForgottenExecutions(db, orchestrator.executions, warn);
     this.#closed = new ClosedExecutions(db, orchestrator.executions, settings.closedWorkflows, (id) =>
       recordEndInBucket(dependencies, id),
     );
   }
 
   /**
-   * @param lost aborts when an operator may reconcile the database
+   * @param lost aborts when an operator may reconcile the database, or the process stops
    * @throws `HandOverFailed` after all steps, where one of them failed.
    */
   async run(lost: AbortSignal): Promise<SweepResult> {
@@ -97,7 +128,6 @@ class Sweep {
       'bucket policies': () => this.#settleBuckets(),
       verifications: () => this.#verify(),
       'registered runs': () => this.#followRegisteredRuns(),
-      'schedules of storage connections': () => this.#ensureSchedules(),
     };
     for (const [name, step] of Object.entries(steps)) {
       lost.throwIfAborted();
@@ -184,18 +214,5 @@ class Sweep {
     const before = new Date(Date.now() - UNWATCHED_MS);
     for (const id of await listUnwatched(this.#db, before, MOST_UNWATCHED))
       await this.#failures.attempt(`watching of execution ${id}`, () => this.#orchestrator.watches.restart(id, before));
-  }
-
-  async #ensureSchedules(): Promise<void> {
-    const connections = await listStorageToSearch(this.#db);
-    this.#result.storageConnections = connections.length;
-    for (const { id, name } of connections)
-      await this.#failures.attempt(`schedule of ${name}`, () =>
-        this.#orchestrator.schedules.ensureDiscovery(
-          { storageConnectionId: id, storageConnectionName: name },
-          this.#settings.discoverSeconds,
-          false,
-        ),
-      );
   }
 }

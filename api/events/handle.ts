@@ -60,14 +60,18 @@ export class EventHandler {
   }
 
   /** Searches the run folder now. Beyond the limit, the regular search finds it. */
-  async #discover(storage: StorageConnectionRow, { parentPath, runFolder }: LocatedFile): Promise<void> {
+  async #discover(storage: StorageConnectionRow, { parentPath, runFolder, file }: LocatedFile): Promise<void> {
     if (!this.#unknownFolders.take(storage.id)) return;
     await withTimeout(
-      this.#runs.discoverFolder({
-        storageConnectionId: storage.id,
-        storageConnectionName: storage.name,
-        only: { parentPath, runFolder },
-      }),
+      this.#runs.discoverFolder(
+        {
+          storageConnectionId: storage.id,
+          storageConnectionName: storage.name,
+          only: { parentPath, runFolder },
+        },
+        // The search looks for this file only. Other files are many, and would fill the history of a blocked search.
+        file === RUN_UPLOADED_FILE,
+      ),
     );
   }
 

@@ -88,6 +88,7 @@ export function parseWorkerConfig(env: Environment): WorkerConfig {
     uploadPollSeconds: values.POLONY_UPLOAD_POLL_SECONDS,
     runPollSeconds: values.POLONY_RUN_POLL_SECONDS,
     stalledMinutes: values.POLONY_STALLED_MINUTES,
+    discoverSeconds: values.POLONY_DISCOVER_SECONDS,
     sweepSeconds: values.POLONY_SWEEP_SECONDS,
     verifySeconds: values.POLONY_VERIFY_SECONDS,
     watchSlots: values.POLONY_WATCH_SLOTS,
@@ -309,7 +310,6 @@ function commonConfig(reader: SettingsReader, values: CommonValues): CommonConfi
     isTracing: isTracing(values),
     encryptionKeys: reader.decode('POLONY_ENCRYPTION_KEYS', values.POLONY_ENCRYPTION_KEYS, parseEncryptionKeys) ?? [],
     giveUpDays: values.POLONY_GIVE_UP_DAYS,
-    discoverSeconds: values.POLONY_DISCOVER_SECONDS,
     webhookNetworks: {
       allowPrivate: values.POLONY_WEBHOOK_ALLOW_PRIVATE,
       allowedNetworks: reader.decode('POLONY_WEBHOOK_ALLOWED_NETWORKS', networks, parseNetworks) ?? [],

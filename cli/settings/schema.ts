@@ -258,7 +258,7 @@ const work = {
   }),
   POLONY_DISCOVER_SECONDS: integer({
     description: 'How often polony searches a storage connection for new runs.',
-    readBy: SERVICES,
+    readBy: WORKER,
     unit: 'seconds',
     default: 60,
     minimum: 1,

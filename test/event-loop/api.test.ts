@@ -48,7 +48,6 @@ beforeAll(async () => {
     aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     trustedAccountId: '111122223333',
     publicUrl: 'https://polony.example.org',

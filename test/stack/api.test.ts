@@ -15,6 +15,8 @@ import { parseRunParameters, type RunParameters } from '../../domain/runs/runPar
 import { Authorization, parseScopes } from '../../domain/auth/scopes.js';
 import { type Db, type DbOrTransaction, newId, openDatabase } from '../../store/database.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
+import { SEARCHES_CHANNEL } from '../../store/connections/storageSearch.js';
+import { listen } from '../../store/events.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { updateRun } from '../../store/runs/update.js';
 import { answerChecker, compilerOf, type OpenApi, vendorContract } from '../openapi.js';
@@ -94,12 +96,7 @@ class FakeOrchestrator {
     checkUpload: async (input: { runId: string }) => this.#note('runs.checkUpload', input.runId),
     discoverFolder: async (input: { only: { parentPath: string; runFolder: string } }) =>
       this.#note('runs.discoverFolder', input.only.parentPath, input.only.runFolder),
-  };
-  readonly schedules = {
-    ensureDiscovery: async (input: { storageConnectionId: string }, seconds: number) =>
-      this.#note('schedules.ensureDiscovery', input.storageConnectionId, seconds),
-    removeDiscovery: async (id: string) => this.#note('schedules.removeDiscovery', id),
-    discoverNow: async (id: string) => this.#note('schedules.discoverNow', id),
+    search: async (input: { storageConnectionId: string }) => this.#note('runs.search', input.storageConnectionId),
   };
   readonly verification = {
     verify: async (resource: { kind: string; id: string }) =>
@@ -126,7 +123,6 @@ function build(overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
     aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
     orchestrator: temporal,
     apiKey: KEY,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     trustedAccountId: '588258415937',
     ...overrides,
@@ -785,27 +781,35 @@ describe('the storage connection API', () => {
     const changed = await call('PATCH', `/v1/storage-connections/${s.id}`, { name: unique('renamed') });
     expect(changed.body.details).toEqual(s.details);
   });
-  it('keeps the discovery schedule in step with useForRunUpload, also while Temporal is unreachable', async () => {
+  it('tells the workers what to search, also while Temporal is unreachable, and searches on request', async () => {
+    let told = 0;
+    let listening: (() => void) | undefined;
+    const listens = new Promise<void>((resolve) => (listening = resolve));
+    const stop = listen(postgres.url, { [SEARCHES_CHANNEL]: () => void told++ }, () => listening!());
+    await listens;
     const p = await provider();
     const s = await storage(p.id);
     expect(temporal.calls).toEqual([
       ['verification.verify', 'provider', p.id],
-      ['schedules.ensureDiscovery', s.id, 7],
       ['verification.verify', 'storageConnection', s.id],
     ]);
+    await expect.poll(() => told).toBe(1);
     await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: false });
-    expect(temporal.named('schedules.removeDiscovery')).toEqual([[s.id]]);
+    await expect.poll(() => told).toBe(2);
     const off = await call('POST', `/v1/storage-connections/${s.id}/discover`);
     expect([off.status, off.reason]).toEqual([409, 'NOT_USED_FOR_RUN_UPLOAD']);
     temporal.away = true;
     expect((await call('PATCH', `/v1/storage-connections/${s.id}`, { useForRunUpload: true })).status).toBe(200);
+    await expect.poll(() => told).toBe(3);
     expect((await call('POST', `/v1/storage-connections/${s.id}/discover`)).status).toBe(503);
     temporal.away = false;
     expect((await call('POST', `/v1/storage-connections/${s.id}/discover`)).status).toBe(202);
-    expect(temporal.named('schedules.discoverNow')).toEqual([[s.id]]);
+    expect(temporal.named('runs.search')).toEqual([[s.id]]);
     temporal.calls = [];
     await call('DELETE', `/v1/storage-connections/${s.id}`);
-    expect(temporal.calls).toEqual([['schedules.removeDiscovery', s.id]]);
+    await expect.poll(() => told).toBe(4);
+    expect(temporal.calls).toEqual([]);
+    await stop();
   });
   it('rejects overlapping run-upload prefixes in one bucket, also when requests arrive at the same time', async () => {
     const p = await provider();

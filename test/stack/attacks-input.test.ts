@@ -307,7 +307,6 @@ describe('the audit log', () => {
       aws: api.access,
       orchestrator: stubOrchestrator,
       apiKey: ROOT,
-      discoverSeconds: 7,
       errorDomain: 'polony',
       auditsReads: true,
     });

@@ -74,7 +74,6 @@ const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
     eventsKey: EVENTS,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     logger,
     ...overrides,

@@ -90,7 +90,6 @@ const build = (overrides: Partial<ApiDependencies> = {}): Promise<FastifyInstanc
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
     eventsKey: EVENTS,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     ...overrides,
   });

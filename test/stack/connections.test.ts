@@ -33,7 +33,6 @@ beforeAll(async () => {
     aws,
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
-    discoverSeconds: 60,
     errorDomain: 'polony',
   });
 });

@@ -35,7 +35,6 @@ beforeAll(async () => {
     aws: nothing,
     orchestrator: nothing,
     apiKey: 'not-used-for-any-request',
-    discoverSeconds: 60,
     errorDomain: 'polony',
   });
   ours = structuredClone(app.swagger()) as unknown as OpenApi;

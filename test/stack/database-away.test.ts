@@ -51,7 +51,6 @@ async function open(databaseUrl: string): Promise<FastifyInstance> {
     aws,
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
-    discoverSeconds: 60,
     errorDomain: 'polony',
   });
   opened = { app, db, aws };

@@ -44,7 +44,6 @@ beforeAll(async () => {
     aws,
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
-    discoverSeconds: 7,
     errorDomain: 'polony',
   });
   await app.listen({ host: '127.0.0.1', port: 0 });

@@ -1,11 +1,11 @@
 /** @module-tag long */
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import { Worker } from '@temporalio/worker';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Activities } from '../../activities/index.js';
 import { createBlockedFailure } from '../../activities/failures.js';
 import { retrySignal } from '../../workflows/messages/retry.js';
-import { lookSignal, type RunUploadEnded } from '../../workflows/messages/runs.js';
+import { lookSignal, type RunUploadEnded, searchAgainSignal } from '../../workflows/messages/runs.js';
 import { attributes } from '../../workflows/messages/searchAttributes.js';
 import { waitFor } from '../support.js';
 import { workflowSource } from '../testStack.js';
@@ -243,6 +243,72 @@ it('keeps a blocked search for runs in one workflow, and completes it once unblo
     });
   expect(await withWorker(activities, run)).toEqual({ instruments: 1, runFolders: 2, started: 2 });
   expect((await env.client.workflow.getHandle('discover-blocked').fetchHistory()).events!.length).toBeLessThan(25);
+});
+
+describe('a request to search for runs', () => {
+  const input = { storageConnectionId: 's1', storageConnectionName: 'runs' };
+  const found = { instruments: 1, runFolders: 1, started: 1 };
+  const request = (workflowId: string) =>
+    env.client.workflow.signalWithStart('discoverRuns', {
+      taskQueue: 'test',
+      workflowId,
+      args: [input],
+      signal: searchAgainSignal,
+    });
+
+  it('searches once where nothing searches yet', async () => {
+    let count = 0;
+    const discoverRunFolders = async () => ({ ...found, started: ++count });
+    const search = async (): Promise<unknown> => (await request('search-once')).result();
+    expect(await withWorker({ discoverRunFolders }, search)).toEqual(found);
+  });
+
+  it('is not lost while a search is under way', async () => {
+    let count = 0;
+    let searching: (() => void) | undefined;
+    const begun = new Promise<void>((resolve) => (searching = resolve));
+    let release: (() => void) | undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const discoverRunFolders = async () => {
+      searching!();
+      await released;
+      return { ...found, started: ++count };
+    };
+    const search = async (): Promise<unknown> => {
+      const handle = await request('search-again');
+      await begun;
+      // Several requests mean one more search.
+      await request('search-again');
+      await request('search-again');
+      release!();
+      return handle.result();
+    };
+    expect(await withWorker({ discoverRunFolders }, search)).toEqual({ ...found, started: 2 });
+  });
+
+  it('makes a blocked search try again at once, in histories that do not grow with the requests', async () => {
+    let isAllowed = false;
+    const discoverRunFolders = async () => {
+      if (isAllowed) return found;
+      throw createBlockedFailure({
+        kind: 'ACCESS_DENIED',
+        action: 's3:ListBucket',
+        message: 'denied.',
+        remedy: 'Allow it.',
+      });
+    };
+    const search = async (): Promise<unknown> => {
+      const first = await request('search-often');
+      for (let at = 0; at < 300; at++) await Promise.all([1, 2, 3, 4, 5, 6, 7].map(() => request('search-often')));
+      isAllowed = true;
+      await request('search-often');
+      return first.result();
+    };
+    expect(await withWorker({ discoverRunFolders }, search)).toEqual(found);
+    const { events } = await env.client.workflow.getHandle('search-often').fetchHistory();
+    expect(events!.length).toBeLessThan(2100);
+    expect(events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId).not.toBe('');
+  });
 });
 
 it('removes a grant when it expires, after a hundred days', { tags: 'long' }, async () => {

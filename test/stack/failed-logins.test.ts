@@ -32,7 +32,6 @@ const start = (options: Partial<ApiDependencies> = {}): Promise<FastifyInstance>
     aws,
     orchestrator: stubOrchestrator,
     apiKey: ROOT_KEY,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     failedLoginsPerMinute: 3,
     ...options,

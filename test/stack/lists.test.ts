@@ -111,7 +111,6 @@ beforeAll(async () => {
     aws,
     orchestrator: stubOrchestrator,
     apiKey: ROOT,
-    discoverSeconds: 7,
     errorDomain: 'polony',
   });
   check = answerChecker(

@@ -421,7 +421,6 @@ it('replays the history of every workflow with the current code', async () => {
     'bases2fastq',
     'discoverRuns',
     'runUpload',
-    'sweep',
     'verifyAll',
     'verifyComputeConnection',
     'verifyFlow',

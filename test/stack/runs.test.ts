@@ -63,7 +63,6 @@ let asked: { started: string[]; executions: string[]; ended: [string, RunUploadE
 const settings = {
   runPollSeconds: 1,
   uploadPollSeconds: 60,
-  discoverSeconds: 60,
   startRunsPerSecond: 100,
   retryRunSeconds: 1,
   stalledMinutes: 30,

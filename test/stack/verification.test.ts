@@ -100,7 +100,6 @@ beforeAll(async () => {
     settings: {
       runPollSeconds: 1,
       uploadPollSeconds: 1,
-      discoverSeconds: 60,
       startRunsPerSecond: 100,
       retryRunSeconds: 1,
       stalledMinutes: 120,

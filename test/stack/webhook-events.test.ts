@@ -46,7 +46,6 @@ let check: ReturnType<typeof answerChecker>;
 const secrets = new Secrets([createLocalKey('test', Buffer.alloc(32, 7))]);
 const orchestrator = {
   verification: { verify: async () => undefined },
-  schedules: { ensureDiscovery: async () => undefined },
 };
 
 interface Received {
@@ -224,7 +223,6 @@ beforeAll(async () => {
     aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
     orchestrator: orchestrator as never,
     apiKey: KEY,
-    discoverSeconds: 7,
     errorDomain: 'polony',
     webhookNetworks: { allowPrivate: true, allowedNetworks: [] },
     resolve: async (host) => (host.startsWith('private') ? ['8.8.8.8', '169.254.169.254'] : ['8.8.8.8']),
@@ -971,7 +969,6 @@ describe('the webhook API', () => {
       aws: new AwsSessions({ sessionSeconds: 3600, ...createProviderLoader(db, secrets) }),
       orchestrator: orchestrator as never,
       apiKey: KEY,
-      discoverSeconds: 7,
       errorDomain: 'polony',
       resolve: async () => ['8.8.8.8'],
     });

@@ -33,7 +33,6 @@ describe('parseApiConfig', () => {
       isTracing: false,
       encryptionKeys: [],
       giveUpDays: 14,
-      discoverSeconds: 60,
       webhookNetworks: { allowPrivate: false, allowedNetworks: [] },
       apiKey: base.POLONY_API_KEY,
       host: '127.0.0.1',
@@ -80,7 +79,7 @@ describe('parseApiConfig', () => {
         POLONY_ERROR_DOMAIN: 'cloud-api.elembio.io',
         POLONY_TRUST_PROXY: '10.0.0.0/8, loopback, fd00::/8',
         POLONY_MAX_DB_CONNECTIONS: '5',
-        POLONY_DISCOVER_SECONDS: '1',
+        POLONY_GIVE_UP_DAYS: '1',
         POLONY_TRUSTED_ACCOUNT_ID: '588258415937',
       }),
     ).toMatchObject({
@@ -93,7 +92,7 @@ describe('parseApiConfig', () => {
       errorDomain: 'cloud-api.elembio.io',
       trustProxy: ['10.0.0.0/8', 'loopback', 'fd00::/8'],
       maxDbConnections: 5,
-      discoverSeconds: 1,
+      giveUpDays: 1,
       trustedAccountId: '588258415937',
     });
     expect(
@@ -147,8 +146,8 @@ describe('parseApiConfig', () => {
     [{ POLONY_EVENTS_KEY: base.POLONY_API_KEY }, ['POLONY_EVENTS_KEY DIFFERENT']],
     [{ POLONY_TASK_QUEUE: 'a b' }, ['POLONY_TASK_QUEUE FORMAT']],
     [
-      { POLONY_DISCOVER_SECONDS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' },
-      ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_DISCOVER_SECONDS INTEGER'],
+      { POLONY_GIVE_UP_DAYS: '0', POLONY_MAX_DB_CONNECTIONS: '1.5' },
+      ['POLONY_MAX_DB_CONNECTIONS INTEGER', 'POLONY_GIVE_UP_DAYS INTEGER'],
     ],
   ])('rejects %o and names the variables: %j', (change, expected) => {
     expect(problemsOf(() => parseApiConfig({ ...base, ...change }))).toEqual(expected);

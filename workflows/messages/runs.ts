@@ -8,6 +8,14 @@ export function runUploadWorkflowId(storageConnectionId: string, parentPath: str
   return `run-upload/${storageConnectionId}/${parentPath}/${runFolder}`;
 }
 
+/** The workflow that searches a storage connection for new runs. */
+export function searchWorkflowId(storageConnectionId: string): string {
+  return `discover-runs/${storageConnectionId}`;
+}
+
+/** Searches once more. Where a search is under way, it may have passed what the sender knows of. */
+export const searchAgainSignal = defineSignal('searchAgain');
+
 /** Input of `discoverRuns`. */
 export interface DiscoverRunsInput {
   storageConnectionId: string;

@@ -1,34 +1,25 @@
 import type { FastifyBaseLogger } from 'fastify';
-import { findStorageConnection, type StorageConnectionRow } from '../../../store/connections/storage.js';
+import type { StorageConnectionRow } from '../../../store/connections/storage.js';
+import { announceStorageChange } from '../../../store/connections/storageSearch.js';
 import type { ApiDependencies } from '../../dependencies.js';
 import { loggableError } from '../../../domain/errors.js';
-import { ApiError, withTemporalErrors, withTimeout } from '../../errors.js';
-
-type Orchestration = Pick<ApiDependencies, 'orchestrator' | 'discoverSeconds'>;
+import { ApiError, withTemporalErrors } from '../../errors.js';
 
 /**
- * Creates or removes the schedule that searches a storage connection for runs, as its settings say. Does not fail when
- * Temporal is unavailable: the settings are already saved, and the sweep corrects the schedule later.
+ * Lets the workers search a storage connection for runs from now on, or no more, as its settings say. Does not fail: the
+ * settings are already saved, and the workers read them again within seconds.
  */
-export async function updateDiscoverySchedule(
+export async function announceToSearch(
   log: FastifyBaseLogger,
-  { db, orchestrator, discoverSeconds }: Orchestration & Pick<ApiDependencies, 'db'>,
+  { db }: Pick<ApiDependencies, 'db'>,
   id: string,
 ): Promise<void> {
   try {
-    const connection = await findStorageConnection(db, id);
-    if (connection?.use_for_run_upload === true)
-      await withTimeout(
-        orchestrator.schedules.ensureDiscovery(
-          { storageConnectionId: id, storageConnectionName: connection.name },
-          discoverSeconds,
-        ),
-      );
-    else await withTimeout(orchestrator.schedules.removeDiscovery(id));
+    await announceStorageChange(db);
   } catch (error) {
     log.warn(
       { error: loggableError(error), storageConnectionId: id },
-      'cannot update the discovery schedule now; the sweep will correct it',
+      'cannot tell the workers about the storage connection; they will see it within seconds',
     );
   }
 }
@@ -39,14 +30,13 @@ export async function updateDiscoverySchedule(
  */
 export async function startDiscovery(
   log: FastifyBaseLogger,
-  { orchestrator, discoverSeconds }: Orchestration,
+  { orchestrator }: Pick<ApiDependencies, 'orchestrator'>,
   connection: StorageConnectionRow,
 ): Promise<void> {
   requireUsedForRunUpload(connection);
   const { id, name } = connection;
-  const target = { storageConnectionId: id, storageConnectionName: name };
-  await withTemporalErrors(log, orchestrator.schedules.ensureDiscovery(target, discoverSeconds, false));
-  await withTemporalErrors(log, orchestrator.schedules.discoverNow(id));
+  const search = orchestrator.runs.search({ storageConnectionId: id, storageConnectionName: name });
+  await withTemporalErrors(log, search);
 }
 
 /** @throws ApiError 409 NOT_USED_FOR_RUN_UPLOAD for a storage connection that polony does not search. */

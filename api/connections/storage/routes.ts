@@ -13,7 +13,7 @@ import { requireResource } from '../../references.js';
 import type { RequestOf } from '../../requests.js';
 import { givenFields } from '../../validation.js';
 import { requestVerification } from '../../verification/request.js';
-import { startDiscovery, updateDiscoverySchedule } from './discovery.js';
+import { announceToSearch, startDiscovery } from './discovery.js';
 import { requireProvider } from '../requireProvider.js';
 import { listIgnoredFolders } from './ignoredFolders.js';
 import { presentStorageConnection, presentStorageConnectionDetails } from './present.js';
@@ -96,7 +96,7 @@ async function createStorageConnection(
     return presentStorageConnectionDetails(row);
   });
   const { id, name } = answer.storageConnection;
-  await updateDiscoverySchedule(request.log, dependencies, id);
+  await announceToSearch(request.log, dependencies, id);
   await requestVerification(request.log, orchestrator, [{ kind: 'storageConnection', id, name }]);
   return answer;
 }
@@ -124,7 +124,7 @@ async function changeStorageConnection(dependencies: ApiDependencies, request: R
     await checkOverlap(transaction, caller, fields, id);
     return mapUniqueViolation(KIND, fields.name, store.updateStorageConnection(transaction, id, fields));
   });
-  await updateDiscoverySchedule(request.log, dependencies, id);
+  await announceToSearch(request.log, dependencies, id);
   await requestVerification(request.log, orchestrator, [{ kind: 'storageConnection', id, name: changed.name }]);
   return presentStorageConnectionDetails(changed);
 }
@@ -138,7 +138,7 @@ async function deleteStorageConnection(
   await softDelete(dependencies.db, request.caller, KIND, 'storage_connections', id, (transaction) =>
     store.findStorageConnection(transaction, id, 'update'),
   );
-  await updateDiscoverySchedule(request.log, dependencies, id);
+  await announceToSearch(request.log, dependencies, id);
   return reply.code(204).send(null);
 }
 

@@ -4,7 +4,7 @@ import { listEndingKeys, listSomeSecrets } from '../../../store/doctor.js';
 import { createSecrets } from '../../../store/secrets.js';
 import { createPayloadCodec } from '../../../temporal/codec.js';
 import { readSchedulePayloads } from '../../../temporal/doctor.js';
-import { SWEEP_SCHEDULE_ID } from '../../../workflows/messages/schedules.js';
+import { VERIFY_SCHEDULE_ID } from '../../../workflows/messages/schedules.js';
 import type { DoctorContext } from '../context.js';
 import { type Check, failure, ok, warning } from '../finding.js';
 
@@ -102,7 +102,7 @@ async function checkPayloadKeys({ config, needTemporal }: DoctorContext) {
   }
   if (findings.length > 0) return findings;
   const { namespace } = config.temporal;
-  const stored = await readSchedulePayloads(await needTemporal(), namespace, SWEEP_SCHEDULE_ID);
+  const stored = await readSchedulePayloads(await needTemporal(), namespace, VERIFY_SCHEDULE_ID);
   const codec = createPayloadCodec(payloadKeys ?? { encrypts: false, keys: [] }, createKmsDataKeys)!;
   try {
     await codec.decode(stored);
