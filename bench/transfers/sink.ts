@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -209,7 +210,8 @@ async function answerS3(request: IncomingMessage, response: ServerResponse, url:
 
 /** The calls of polony's API that transfers make. */
 async function answerApi(request: IncomingMessage, response: ServerResponse, url: URL, base: string): Promise<void> {
-  await drain(request);
+  // Not counted: transfers are bytes of objects.
+  await once(request.resume(), 'end');
   const json = (body: object): void =>
     void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   if (url.pathname.endsWith('/upload-credentials') && isRunComplete)

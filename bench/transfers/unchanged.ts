@@ -5,7 +5,7 @@ import { makeRunFolder } from './runFolder.js';
 import { withTransfers } from './setup.js';
 
 /** A million takes too long to upload first. `BENCH_FILES` measures another number; the ratio hardly changes. */
-const COUNT = Number(process.env.BENCH_FILES ?? 50_000);
+const COUNT = Number(process.env.BENCH_FILES ?? 20_000);
 const FILES_OF_FOLDER = 1000;
 const FILE_BYTES = 100;
 const ROUNDS = 3;
