@@ -9,9 +9,21 @@ export interface Part {
 
 /** In the order in which they run. */
 export const PARTS: Readonly<Record<string, Part>> = {
-  transfers: {
-    minutes: 10,
-    run: async (report) => (await import('./transfers/index.js')).transfers(report),
+  upload: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).uploads(report),
+  },
+  download: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).downloads(report),
+  },
+  resume: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/resume.js')).resumptions(report),
+  },
+  unchanged: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/unchanged.js')).unchanged(report),
   },
   lists: {
     minutes: 6,

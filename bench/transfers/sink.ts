@@ -1,10 +1,11 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { crc32 } from 'node:zlib';
 import { encodeCrc32 } from '../../cli/client/files/contentVerifier.js';
-import { PREFIX, type SinkMessage, type SinkState } from './sinkMessages.js';
+import { BUCKET, ID, PREFIX, RUN_FOLDER, type SinkMessage, type SinkState } from './sinkMessages.js';
 
 /**
  * An S3 that keeps only names and sizes, and hashes nothing: the client is what is measured. It is also the API of
@@ -17,7 +18,6 @@ interface StoredObject {
   modified: number;
 }
 
-const BUCKET = 'bench';
 const PAGE = 1000;
 /** What objects contain, again and again. */
 const CONTENT = Buffer.alloc(1024 * 1024, 'AVITI base calls ');
@@ -29,6 +29,17 @@ const uploads = new Map<string, { key: string; parts: Map<number, number> }>();
 const checksums = new Map<number, string>();
 let made = 0;
 const state: SinkState = { received: 0, sent: 0 };
+let isRunComplete = false;
+/** Who waits for bytes: from how many on, and what to call. */
+let waiting: { bytes: number; call: () => void } | undefined;
+
+function countBytes(received: number, sent: number): void {
+  state.received += received;
+  state.sent += sent;
+  if (waiting === undefined || state.received + state.sent < waiting.bytes) return;
+  waiting.call();
+  waiting = undefined;
+}
 
 const etagOf = (size: number): string => `"${size.toString(16).padStart(32, '0')}"`;
 
@@ -104,9 +115,11 @@ function list(query: URLSearchParams): string {
 function drain(request: IncomingMessage): Promise<number> {
   return new Promise((resolve, reject) => {
     let size = 0;
-    request.on('data', (chunk: Buffer) => (size += chunk.length));
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      countBytes(chunk.length, 0);
+    });
     request.on('end', () => {
-      state.received += size;
       // With a trailing checksum, the body is longer than the object.
       resolve(Number(request.headers['x-amz-decoded-content-length'] ?? size));
     });
@@ -122,7 +135,7 @@ function send(response: ServerResponse, from: number, to: number): void {
       const offset = at % CONTENT.length;
       const chunk = CONTENT.subarray(offset, Math.min(CONTENT.length, offset + to - at));
       at += chunk.length;
-      state.sent += chunk.length;
+      countBytes(0, chunk.length);
       if (!response.write(chunk)) return void response.once('drain', write);
     }
     response.end();
@@ -197,9 +210,16 @@ async function answerS3(request: IncomingMessage, response: ServerResponse, url:
 
 /** The calls of polony's API that transfers make. */
 async function answerApi(request: IncomingMessage, response: ServerResponse, url: URL, base: string): Promise<void> {
-  await drain(request);
+  // Not counted: transfers are bytes of objects.
+  await once(request.resume(), 'end');
   const json = (body: object): void =>
     void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  if (url.pathname.endsWith('/upload-credentials') && isRunComplete)
+    return void response
+      .writeHead(409, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ message: 'complete', details: [{ reason: 'RUN_COMPLETE', metadata: { runId: ID } }] }));
+  if (/^\/v1\/runs\/[^/]+$/.test(url.pathname))
+    return json({ run: { id: ID, name: RUN_FOLDER, output: { uri: `s3://${BUCKET}/${PREFIX}` } } });
   if (url.pathname.endsWith('/upload-credentials'))
     return json({
       s3: {
@@ -247,13 +267,16 @@ const server =
     : createTlsServer({ cert: readFileSync(certFile), key: readFileSync(keyFile!) }, answer);
 // A client that keeps connections for its own time must not meet one that the sink closes.
 server.keepAliveTimeout = 600_000;
-process.on('message', ({ id, put, clear }: SinkMessage) => {
+process.on('message', ({ id, put, clear, complete, afterBytes }: SinkMessage) => {
   if (clear === true) {
     objects.clear();
     sorted = undefined;
   }
   for (const [key, size] of put ?? []) store(key, size);
-  process.send!({ id, state });
+  isRunComplete = complete ?? isRunComplete;
+  const reply = (): void => void process.send!({ id, state });
+  if (afterBytes === undefined) reply();
+  else waiting = { bytes: state.received + state.sent + afterBytes, call: reply };
 });
 process.on('disconnect', () => process.exit(0));
 server.listen(0, '127.0.0.1', () => {

@@ -3,6 +3,7 @@ import { CliError, EXIT } from '../exit.js';
 import { cell } from '../output.js';
 import type { Profile } from '../profiles.js';
 import { expectData, request } from '../requests.js';
+import { FingerprintSet } from './fingerprintSet.js';
 import { walkRunFolder, type WalkOptions } from './localFiles.js';
 
 /** A run whose upload is complete, compared with a folder on this machine. */
@@ -36,9 +37,11 @@ async function orWhyHidden<T>(load: Promise<T>): Promise<T | string> {
   }
 }
 
-/** The sizes of the files of a run by their names. */
-async function loadSizes(api: Profile, id: string): Promise<Map<string, number>> {
-  const sizes = new Map<string, number>();
+const nameAndSize = (name: string, size: number): string => `${name}\n${size}`;
+
+/** The names and sizes of the files of a run, which may be a million. */
+async function loadSizes(api: Profile, id: string): Promise<FingerprintSet> {
+  const sizes = new FingerprintSet();
   let pageToken: string | undefined;
   do {
     const query = { pageSize: 1000, ...(pageToken !== undefined && { pageToken }) };
@@ -46,7 +49,7 @@ async function loadSizes(api: Profile, id: string): Promise<Map<string, number>>
       api,
       polonyClient(api).GET('/v1/runs/{run_id}/files', { params: { path: { run_id: id }, query } }),
     );
-    for (const { path, size } of page.files) sizes.set(path, Number(size));
+    for (const { path, size } of page.files) sizes.add(nameAndSize(path, Number(size)));
     pageToken = page.nextPageToken;
   } while (pageToken !== '');
   return sizes;
@@ -70,7 +73,7 @@ export async function compareWithRun(
   const different: string[] = [];
   for await (const files of walkRunFolder(root, options))
     for (const { name, size } of files) {
-      if (sizes.get(name) === size) complete.files++;
+      if (sizes.has(nameAndSize(name, size))) complete.files++;
       else different.push(name);
     }
   if (different.length === 0) return complete;

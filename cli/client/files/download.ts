@@ -1,5 +1,4 @@
 import { mkdir, realpath } from 'node:fs/promises';
-import pLimit from 'p-limit';
 import pRetry from 'p-retry';
 import { type PolonyClient, polonyClient } from '../../../client/index.js';
 import { CliError, EXIT } from '../exit.js';
@@ -12,7 +11,7 @@ import {
   isDownloaded,
   localPathFor,
   makeFolders,
-  removeOldParts,
+  OldParts,
   type RemoteFile,
 } from './downloadFile.js';
 import type { TransferProgress } from './progress.js';
@@ -31,7 +30,7 @@ export interface DownloadOptions {
   to: string;
   /** Largest number of files in transfer at once. */
   concurrency: number;
-  onProgress?: (progress: TransferProgress) => void;
+  onProgress?: ((progress: TransferProgress) => void) | undefined;
   signal?: AbortSignal;
 }
 
@@ -125,6 +124,7 @@ class Downloader {
   readonly #client: PolonyClient;
   readonly #report: DownloadReport = { files: 0, bytes: 0, skipped: 0, failed: [] };
   readonly #progress: TransferProgress = { bytes: 0, totalBytes: 0, files: 0, totalFiles: 0 };
+  readonly #oldParts = new OldParts();
   #failures = 0;
   /** The first failure that concerns more than one file: it keeps files that wait from starting. */
   #stopped: { error: unknown } | undefined;
@@ -138,13 +138,19 @@ class Downloader {
   }
 
   async run(): Promise<DownloadReport> {
-    let pageToken: string | undefined;
-    do {
-      this.options.signal?.throwIfAborted();
-      const page = await this.#openPage(pageToken);
-      await this.#downloadPage(page);
-      pageToken = page.nextPageToken;
-    } while (pageToken !== '');
+    const files = this.#files();
+    const downloadFiles = async (): Promise<void> => {
+      try {
+        for await (const { file, page } of files) {
+          if (this.#stopped !== undefined) return;
+          await this.#downloadAndRecord(file, page);
+        }
+      } catch (error) {
+        this.#stopped ??= { error };
+      }
+    };
+    await Promise.all(Array.from({ length: this.options.concurrency }, downloadFiles));
+    if (this.#stopped !== undefined) throw this.#stopped.error;
     const unlisted = this.#failures - this.#report.failed.length;
     if (unlisted > 0) this.#report.failed.push({ path: '', reason: `and ${unlisted} more` });
     return this.#report;
@@ -170,19 +176,25 @@ class Downloader {
     return expectData<FilesPage>(this.api, LISTS[kind](this.#client, id, query));
   }
 
-  async #downloadPage(page: Page): Promise<void> {
-    // Renewing the page replaces its files; these stay the ones to download.
-    const files = [...page.files];
-    this.#progress.totalFiles += files.length;
-    this.#progress.totalBytes += files.reduce((sum, { size }) => sum + Number(size), 0);
-    this.#reportProgress();
-    const limit = pLimit(this.options.concurrency);
-    await Promise.all(files.map((file) => limit(() => this.#downloadAndRecord(file, page))));
-    if (this.#stopped !== undefined) throw this.#stopped.error;
+  /** The files of the source, one at a time. The next page is listed while the files of one are downloaded. */
+  async *#files(): AsyncGenerator<{ file: RemoteFile; page: Page }> {
+    let next: Promise<Page> | undefined = this.#openPage(undefined);
+    while (next !== undefined) {
+      const page: Page = await next;
+      this.options.signal?.throwIfAborted();
+      next = page.nextPageToken === '' ? undefined : this.#openPage(page.nextPageToken);
+      // It is awaited above. A failure must not count as unhandled until then.
+      next?.catch(() => undefined);
+      // Renewing the page replaces its files; these stay the ones to download.
+      const files = [...page.files];
+      this.#progress.totalFiles += files.length;
+      this.#progress.totalBytes += files.reduce((sum, { size }) => sum + Number(size), 0);
+      this.#reportProgress();
+      for (const file of files) yield { file, page };
+    }
   }
 
   async #downloadAndRecord(file: RemoteFile, page: Page): Promise<void> {
-    if (this.#stopped !== undefined) return;
     try {
       await this.#downloadFile(file, page);
     } catch (error) {
@@ -208,7 +220,7 @@ class Downloader {
       return;
     }
     await this.#fetchWithRetries(file, target, page);
-    await removeOldParts(target);
+    await this.#oldParts.remove(target);
     this.#report.files++;
     this.#report.bytes += Number(file.size);
   }

@@ -1,20 +1,14 @@
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { chmod, type FileHandle, lstat, mkdir, open, readdir, realpath, rename, rm, utimes } from 'node:fs/promises';
-import http, { type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
-import https from 'node:https';
 import path from 'node:path';
-import { finished } from 'node:stream';
 import type { Schema } from '../../../client/index.js';
 import { CliError } from '../exit.js';
 import { ContentVerifier, type ExpectedContent } from './contentVerifier.js';
+import { type ObjectAnswer, requestObject } from './objectRequest.js';
 
 /** How often a file is tried again after a broken connection, and after content that differs from the object. */
 const RETRIES = { connection: 5, content: 1 };
-/** Longest silence of a connection, in milliseconds. */
-const SILENCE_MS = 60_000;
-/** From so many bytes on that wait to be written, nothing more is read. */
-const BATCH_BYTES = 1024 * 1024;
 /** Longest name of a file or folder that common file systems take besides our ending, in bytes. */
 const MAX_NAME_BYTES = 200;
 
@@ -34,7 +28,7 @@ export class FileError extends Error {
 }
 
 /** Names of unfinished downloads: the name of the file, then the version of the object. */
-const PART_NAME = /^\..*\.[0-9a-f]{12}\.part(\.json)?$/s;
+const PART_NAME = /^\.(.*)\.[0-9a-f]{12}\.part(\.json)?$/s;
 const ADVICE_OTHER_NAME = 'download it with the AWS CLI under another name';
 
 /**
@@ -68,10 +62,13 @@ export async function makeFolders(to: string, target: string): Promise<void> {
   let folder = root;
   for (const part of parts.filter((each) => each !== '')) {
     folder = path.join(folder, part);
-    await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-    });
-    const found = await lstat(folder);
+    let found = await lstat(folder).catch(() => undefined);
+    if (found === undefined) {
+      await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
+      found = await lstat(folder);
+    }
     if (found.isSymbolicLink()) throw new FileError(`${folder} is a link, and polony does not write through links`);
     if (!found.isDirectory()) throw new FileError(`${folder} is a file, so nothing can be written below it`);
   }
@@ -86,76 +83,42 @@ export async function isDownloaded(target: string, file: RemoteFile): Promise<bo
   return path.basename(await realpath(target)) === path.basename(target);
 }
 
-/** Removes what earlier attempts left of other versions of a file. */
-export async function removeOldParts(target: string): Promise<void> {
-  const name = path.basename(target).replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  const ownPart = new RegExp(`^\\.${name}\\.[0-9a-f]{12}\\.part(\\.json)?$`);
-  for (const each of await readdir(path.dirname(target)))
-    if (ownPart.test(each)) await rm(path.join(path.dirname(target), each), { force: true });
-}
+/** Most folders whose unfinished downloads are known at once. A listing goes through one after the other. */
+const MAX_FOLDERS = 100;
 
 /**
- * Requests an object. `fetch` would decompress objects with a Content-Encoding; their size and checksums would not
- * match.
+ * What earlier attempts left of other versions of files. Each folder is read once, since it may have a million files; no
+ * other process downloads into it.
  */
-function requestObject(
-  url: string,
-  headers: Record<string, string>,
-  signal: AbortSignal | undefined,
-): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const request = (url.startsWith('https:') ? https : http).get(url, { headers, signal }, resolve);
-    const giveUp = (): void => void request.destroy(new Error('no data for a minute'));
-    request.on('error', reject).setTimeout(SILENCE_MS, giveUp);
-  });
-}
+export class OldParts {
+  /** Names by the name of the file to which they belong, by folder. */
+  readonly #folders = new Map<string, Promise<ReadonlyMap<string, string[]>>>();
 
-async function readStart(response: IncomingMessage): Promise<string> {
-  let text = '';
-  try {
-    for await (const chunk of response.setEncoding('utf8')) if ((text += String(chunk)).length > 2000) break;
-  } catch {
-    // The part that arrived is enough to find the error code.
-  }
-  return text;
-}
-
-/**
- * What arrives, in batches: each has all that came while the last one was written. TLS delivers 16 KiB at a time, and a
- * write for each would cost more than the transfer.
- * @throws the error of the connection
- */
-async function* inBatches(response: IncomingMessage): AsyncGenerator<Buffer[]> {
-  let batch: Buffer[] = [];
-  let bytes = 0;
-  let wake: () => void = () => undefined;
-  let end: { error?: Error } | undefined;
-  response.on('data', (chunk: Buffer) => {
-    batch.push(chunk);
-    bytes += chunk.length;
-    if (bytes >= BATCH_BYTES) response.pause();
-    wake();
-  });
-  finished(response, (error) => {
-    end = error == null ? {} : { error };
-    wake();
-  });
-  for (;;) {
-    if (end === undefined && bytes === 0) await new Promise<void>((resolve) => (wake = resolve));
-    if (bytes > 0) {
-      const ready = batch;
-      [batch, bytes] = [[], 0];
-      yield ready;
-      response.resume();
-    } else if (end?.error !== undefined) throw end.error;
-    else if (end !== undefined) return;
+  /** Removes those of a file. */
+  async remove(target: string): Promise<void> {
+    const folder = path.dirname(target);
+    if (!this.#folders.has(folder)) {
+      if (this.#folders.size >= MAX_FOLDERS) this.#folders.delete(this.#folders.keys().next().value!);
+      this.#folders.set(folder, findParts(folder));
+    }
+    const found = await this.#folders.get(folder)!;
+    for (const name of found.get(path.basename(target)) ?? []) await rm(path.join(folder, name), { force: true });
   }
 }
 
-async function writeAll(file: FileHandle, chunks: Buffer[], length: number): Promise<void> {
-  const { bytesWritten } = await file.writev(chunks);
+async function findParts(folder: string): Promise<ReadonlyMap<string, string[]>> {
+  const found = new Map<string, string[]>();
+  for (const name of await readdir(folder)) {
+    const of = PART_NAME.exec(name)?.[1];
+    if (of !== undefined) found.set(of, [...(found.get(of) ?? []), name]);
+  }
+  return found;
+}
+
+async function writeAll(file: FileHandle, content: Buffer): Promise<void> {
+  const { bytesWritten } = await file.write(content);
   // A full disk takes a part, and refuses the next write.
-  if (bytesWritten < length) await file.appendFile(Buffer.concat(chunks).subarray(bytesWritten));
+  if (bytesWritten < content.length) await file.appendFile(content.subarray(bytesWritten));
 }
 
 /** Opens a file for writing, and never what a link points to. Only its owner can read it: it may hold data of patients. */
@@ -163,12 +126,21 @@ function openForWriting(file: string, flags: number): ReturnType<typeof open> {
   return open(file, flags | constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o600);
 }
 
-function readExpectedContent(headers: IncomingHttpHeaders): ExpectedContent {
+/** Makes a new file, in place of what has its name. */
+async function openNew(file: string): Promise<FileHandle> {
+  return openForWriting(file, constants.O_EXCL).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+    await rm(file, { force: true });
+    return openForWriting(file, constants.O_EXCL);
+  });
+}
+
+function readExpectedContent(headers: ObjectAnswer['headers']): ExpectedContent {
   const isChecksum = (name: string): boolean => /^x-amz-checksum-(sha256|sha1|crc64nvme|crc32c|crc32)$/.test(name);
   const checksums = Object.entries(headers).filter(([name, value]) => isChecksum(name) && typeof value === 'string');
   return {
     etag: headers.etag ?? null,
-    encryption: (headers['x-amz-server-side-encryption'] as string | undefined) ?? null,
+    encryption: headers['x-amz-server-side-encryption'] ?? null,
     checksums: Object.fromEntries(checksums) as Record<string, string>,
   };
 }
@@ -180,9 +152,9 @@ function networkReason(error: unknown): string {
 }
 
 /** Turns an error answer of S3 into a FileError. */
-async function refusalOf(response: IncomingMessage): Promise<FileError> {
-  const { statusCode: status = 0 } = response;
-  const code = /<Code>([A-Za-z]+)<\/Code>/.exec(await readStart(response))?.[1];
+async function refusalOf(response: ObjectAnswer): Promise<FileError> {
+  const { status } = response;
+  const code = /<Code>([A-Za-z]+)<\/Code>/.exec(await response.text())?.[1];
   if (status === 404) return new FileError('the object no longer exists');
   if (code === 'InvalidObjectState') return new FileError('it is archived; restore it first');
   // A new try gets a new URL, which helps when the old one has expired. A denial stays a denial.
@@ -220,8 +192,8 @@ export class FileDownload {
     const content = new ContentVerifier(expected);
     try {
       if (isResumed) await this.#readReceived(content, start);
-      else await this.#startPart(expected);
-      await this.#receive(response, content);
+      else await this.#writeNotes(expected);
+      await this.#receive(response, content, isResumed);
     } catch (error) {
       response.destroy();
       this.count(-content.bytes);
@@ -239,9 +211,11 @@ export class FileDownload {
     this.#partFile = path.join(path.dirname(this.target), name);
     this.#notesFile = `${this.#partFile}.json`;
     this.#expected = await this.#readNotes();
-    const found = await lstat(this.#partFile).catch(() => undefined);
+    this.#received = 0;
     // Without an ETag, S3 cannot say whether the rest belongs to what is here.
-    this.#received = this.#expected?.etag != null && found?.isFile() === true ? found.size : 0;
+    if (this.#expected?.etag == null) return;
+    const found = await lstat(this.#partFile).catch(() => undefined);
+    if (found?.isFile() === true) this.#received = found.size;
   }
 
   async #readNotes(): Promise<ExpectedContent | undefined> {
@@ -257,7 +231,7 @@ export class FileDownload {
     }
   }
 
-  async #request(url: string, start: number): Promise<IncomingMessage> {
+  async #request(url: string, start: number): Promise<ObjectAnswer> {
     const headers = {
       'x-amz-checksum-mode': 'ENABLED',
       'accept-encoding': 'identity',
@@ -272,10 +246,10 @@ export class FileDownload {
   }
 
   /** @returns whether the answer continues the part that is here */
-  async #checkAnswer(response: IncomingMessage, start: number): Promise<boolean> {
-    const { headers, statusCode } = response;
-    if (statusCode === 200) return false;
-    if (statusCode !== 206) throw await refusalOf(response);
+  async #checkAnswer(response: ObjectAnswer, start: number): Promise<boolean> {
+    const { headers, status } = response;
+    if (status === 200) return false;
+    if (status !== 206) throw await refusalOf(response);
     const range = `bytes ${start}-${this.#size - 1}/${this.#size}`;
     if (start > 0 && headers['content-range'] === range && headers.etag === this.#expected!.etag) return true;
     response.destroy();
@@ -288,22 +262,20 @@ export class FileDownload {
     this.count(content.bytes);
   }
 
-  async #startPart(expected: ExpectedContent): Promise<void> {
-    await this.#removePart();
-    const notes = await openForWriting(this.#notesFile, constants.O_EXCL);
+  async #writeNotes(expected: ExpectedContent): Promise<void> {
+    const notes = await openNew(this.#notesFile);
     await notes.writeFile(JSON.stringify(expected)).finally(() => notes.close());
   }
 
-  async #receive(response: IncomingMessage, content: ContentVerifier): Promise<void> {
-    const part = await openForWriting(this.#partFile, constants.O_APPEND);
+  async #receive(response: ObjectAnswer, content: ContentVerifier, isResumed: boolean): Promise<void> {
+    const part = await (isResumed ? openForWriting(this.#partFile, constants.O_APPEND) : openNew(this.#partFile));
     try {
-      for await (const chunks of inBatches(response)) {
-        for (const chunk of chunks) content.add(chunk);
-        const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
-        this.count(bytes);
+      for await (const batch of response.batches()) {
+        content.add(batch);
+        this.count(batch.length);
         // Stop before excess data fills the disk.
         if (content.bytes > this.#size) throw new FileError('S3 sends more bytes than it listed', RETRIES.content);
-        await writeAll(part, chunks, bytes);
+        await writeAll(part, batch);
       }
       // Before it gets its name, so that a power cut leaves no name without content.
       await part.sync();

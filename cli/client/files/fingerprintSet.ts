@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 const FIRST_SLOTS = 1024;
 
@@ -45,5 +45,5 @@ export class FingerprintSet {
 
 /** The first 8 bytes of an MD5, and never 0. */
 function fingerprintOf(text: string): bigint {
-  return createHash('md5').update(text).digest().readBigUInt64LE() || 1n;
+  return hash('md5', text, 'buffer').readBigUInt64LE() || 1n;
 }

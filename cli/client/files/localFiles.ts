@@ -42,6 +42,9 @@ interface FolderContent {
   folders: { name: string; isLink: boolean }[];
 }
 
+/** Entries of a folder that are looked at together: one after the other would wait for a thread each time. */
+const STATS_AT_ONCE = 256;
+
 const problem = (message: string): CliError => new CliError(message, EXIT.usage);
 
 /** Somebody who writes to the run folder must not choose what the upload reads elsewhere on this machine. */
@@ -65,7 +68,15 @@ const deviceProblem = (name: string): CliError =>
 
 /** Reads what an entry is, or what the link in its place points to. @throws CliError for links that lead nowhere */
 async function statEntry(name: string, file: string, followLinks: boolean): Promise<{ found: Stats; isLink: boolean }> {
-  const entry = await lstat(file);
+  return followEntry(name, file, followLinks, await lstat(file));
+}
+
+async function followEntry(
+  name: string,
+  file: string,
+  followLinks: boolean,
+  entry: Stats,
+): Promise<{ found: Stats; isLink: boolean }> {
   if (!entry.isSymbolicLink()) return { found: entry, isLink: false };
   if (!followLinks) throw linkProblem(name);
   const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
@@ -124,23 +135,32 @@ class Walk {
 
   /** Reads one folder, sorted by name. @throws CliError for links, devices and names that S3 cannot list */
   async #read(folder: string): Promise<FolderContent> {
-    const { followLinks } = this;
     const content: FolderContent = { files: [], folders: [] };
     const names = await readdir(path.join(this.root, folder));
-    for (const each of names.sort((one, other) => (one < other ? -1 : 1))) {
-      const name = folder === '' ? each : `${folder}/${each}`;
-      // S3 answers listings in XML, which cannot write control characters.
-      if (/[\p{Cc}\ufffd]/u.test(each))
-        throw problem(`${cell(name)} has characters in its name that S3 cannot list; rename the file`);
-      const file = path.join(this.root, name);
-      const { found, isLink } = await statEntry(name, file, followLinks);
-      if (found.isDirectory()) content.folders.push({ name, isLink });
-      else if (found.isFile()) {
-        const { size, mtimeMs, ctimeMs } = found;
-        content.files.push({ name, file, size, mtimeMs, changedMs: ctimeMs, followLinks });
-      } else throw deviceProblem(name);
+    names.sort((one, other) => (one < other ? -1 : 1));
+    for (let at = 0; at < names.length; at += STATS_AT_ONCE) {
+      const some = names.slice(at, at + STATS_AT_ONCE);
+      // A failure is thrown below, in the order of the names.
+      const entries = await Promise.allSettled(some.map((each) => lstat(path.join(this.root, folder, each))));
+      for (const [index, each] of some.entries()) await this.#add(content, folder, each, entries[index]!);
     }
     return content;
+  }
+
+  async #add(content: FolderContent, folder: string, each: string, entry: PromiseSettledResult<Stats>): Promise<void> {
+    const { followLinks } = this;
+    const name = folder === '' ? each : `${folder}/${each}`;
+    // S3 answers listings in XML, which cannot write control characters.
+    if (/[\p{Cc}\ufffd]/u.test(each))
+      throw problem(`${cell(name)} has characters in its name that S3 cannot list; rename the file`);
+    const file = path.join(this.root, name);
+    if (entry.status === 'rejected') throw entry.reason;
+    const { found, isLink } = await followEntry(name, file, followLinks, entry.value);
+    if (found.isDirectory()) content.folders.push({ name, isLink });
+    else if (found.isFile()) {
+      const { size, mtimeMs, ctimeMs } = found;
+      content.files.push({ name, file, size, mtimeMs, changedMs: ctimeMs, followLinks });
+    } else throw deviceProblem(name);
   }
 }
 

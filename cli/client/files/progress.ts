@@ -10,13 +10,14 @@ export interface TransferProgress {
 
 /** A progress bar on standard error. It shows nothing when standard error is not a terminal. */
 export interface ProgressBar {
-  update: (progress: TransferProgress) => void;
+  /** Undefined when nothing is shown: then nobody needs to count the files first. */
+  update: ((progress: TransferProgress) => void) | undefined;
   stop: () => void;
 }
 
 /** Creates a progress bar. @param isShown whether the user wants one */
 export async function createProgressBar(isShown: boolean): Promise<ProgressBar> {
-  if (!isShown || !process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
+  if (!isShown || !process.stderr.isTTY) return { update: undefined, stop: () => undefined };
   const { SingleBar, Presets } = await import('cli-progress');
   const bar = new SingleBar(
     {

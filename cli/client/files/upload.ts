@@ -36,7 +36,7 @@ export interface UploadOptions {
   followLinks?: boolean;
   /** Largest number of files, or parts of large files, in transfer at once. */
   concurrency: number;
-  onProgress?: (progress: TransferProgress) => void;
+  onProgress?: ((progress: TransferProgress) => void) | undefined;
   signal?: AbortSignal;
 }
 
@@ -167,7 +167,7 @@ class RunFolderUpload {
   }
 
   async run(): Promise<UploadReport> {
-    await this.#countFiles();
+    if (this.options.onProgress !== undefined) await this.#countFiles();
     const last = await this.#uploadAllButLast();
     if (this.options.partial) return this.#report;
     if (last === undefined)
