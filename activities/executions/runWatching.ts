@@ -18,6 +18,8 @@ import { RunWatcher, type WatchedStatus } from './runWatcher.js';
 const COLLECT_MS = 20;
 /** A notification may be lost. Every renewal looks for what was registered within so many seconds. */
 const LOOK_BACK_SECONDS = 60;
+/** How often a process reads all watches of its accounts again, whatever it may have missed. */
+const READ_ALL_MS = 600_000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
 
@@ -48,6 +50,11 @@ export class RunWatching {
   /** By the id of the execution. */
   readonly #watched = new Map<string, Watching>();
   readonly #announced = new Set<string>();
+  /**
+   * The accounts and regions all of whose watches this process has, by the time when it last read all. A lease alone
+   * does not say that: the read after it was taken may have failed.
+   */
+  readonly #complete = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
@@ -86,7 +93,7 @@ export class RunWatching {
     if (this.#leases.isHeld(leaseOf(scope))) return this.#begin(scope, watch);
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
-    if (this.#leases.isHeld(leaseOf(scope))) await this.#load([scope], 'all');
+    if (this.#leases.isHeld(leaseOf(scope))) await this.#loadAll([scope]);
   }
 
   /** Another process registered a watch. @param announcement as on `WATCHES_CHANNEL` */
@@ -119,15 +126,23 @@ export class RunWatching {
   }
 
   async #renewNow(): Promise<void> {
-    const before = new Set(this.#heldScopes());
+    this.#forgetLost();
     const scopes = await listWatchedScopes(this.dependencies.db);
     const held = await this.#leases.takeShare(KIND, scopes);
-    const taken = held.filter((scope) => !before.has(scope));
-    await this.#load(taken, 'all');
-    await this.#load(
-      held.filter((scope) => before.has(scope)),
-      { seconds: LOOK_BACK_SECONDS },
-    );
+    const since = performance.now() - READ_ALL_MS;
+    const isComplete = (scope: string): boolean => (this.#complete.get(scope) ?? -Infinity) > since;
+    await this.#load(held.filter(isComplete), { seconds: LOOK_BACK_SECONDS });
+    await this.#loadAll(held.filter((scope) => !isComplete(scope)));
+  }
+
+  #forgetLost(): void {
+    for (const scope of this.#complete.keys()) if (!this.#leases.isHeld(leaseOf(scope))) this.#complete.delete(scope);
+  }
+
+  async #loadAll(scopes: readonly string[]): Promise<void> {
+    const now = performance.now();
+    await this.#load(scopes, 'all');
+    for (const scope of scopes) this.#complete.set(scope, now);
   }
 
   #heldScopes(): string[] {
@@ -136,6 +151,7 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
+    this.#forgetLost();
     for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
   }
 
@@ -179,7 +195,10 @@ export class RunWatching {
       turns.end();
       await this.#deliver(outcome, watch, () => this.#throwIfLost(scope, signal), signal);
     } catch (error) {
-      if (!signal.aborted) this.#warn(error);
+      if (signal.aborted) return;
+      // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.
+      this.#complete.delete(scope);
+      this.#warn(error);
     } finally {
       turns.end();
     }

@@ -274,3 +274,51 @@ it('finds executions whose run nobody watches', async () => {
   expect(found).not.toContain(watched.id);
   expect(await listUnwatched(db, new Date(Date.now() - 3_600_000), 100)).toEqual([]);
 });
+
+it('watches what it took over although it could not read it at first', async () => {
+  const { id, omicsRun } = await execution();
+  const dead = startProcess();
+  await register(dead, id, 'taken-over');
+  await dead.close();
+  // The database answers the renewal, and fails before the watches are read.
+  const real = db.selectFrom.bind(db) as (table: unknown) => never;
+  const selectFrom = vi.spyOn(db, 'selectFrom').mockImplementation((table: unknown) => {
+    if (table === 'watches') throw new Error('The database is away');
+    return real(table);
+  });
+  const next = startProcess();
+  await next.renew();
+  expect(await sql`select 1 from leases where name = ${`watch/${SCOPE}`}`.execute(db)).toMatchObject({
+    rows: [{}],
+  });
+  selectFrom.mockRestore();
+  await sql`update watches set time_registered = now() - interval '1 hour'`.execute(db);
+  statuses.set(omicsRun, 'RUNNING');
+  await next.renew();
+  await waitFor('the activity to be completed', () => told.has('taken-over'));
+});
+
+it('watches on where a lease was lost for a moment while a change was to be delivered', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await watching.renew();
+  await register(watching, id, 'delivered');
+  await waitFor('a poll', () => polled.length > 0);
+  await sql`update watches set time_registered = now() - interval '1 hour'`.execute(db);
+  isTemporalAway = true;
+  statuses.set(omicsRun, 'RUNNING');
+  const before = polled.length;
+  await waitFor('polls to end, since the change is being delivered', async () => {
+    const count = polled.length;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return count > before && polled.length === count;
+  });
+  // By the clock of this process, the lease expires; the next renewal has it again.
+  const real = performance.now.bind(performance);
+  const now = vi.spyOn(performance, 'now').mockImplementation(() => real() + 26_000);
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  now.mockImplementation(real);
+  isTemporalAway = false;
+  await watching.renew();
+  await waitFor('the activity to be completed', () => told.has('delivered'));
+});
