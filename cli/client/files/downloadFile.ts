@@ -147,8 +147,9 @@ function readExpectedContent(headers: ObjectAnswer['headers']): ExpectedContent 
 
 /** The reason of a network failure: its code where it has one. */
 function networkReason(error: unknown): string {
-  const { cause, message } = error as { cause?: { code?: string; message?: string }; message?: string };
-  return cause?.code ?? cause?.message ?? message ?? String(error);
+  const { cause, code, message } = error as Error & { cause?: { code?: string; message?: string }; code?: string };
+  // If a host has several addresses and none of them answers, the error has a code only.
+  return cause?.code ?? cause?.message ?? (message || (code ?? String(error)));
 }
 
 /** Turns an error answer of S3 into a FileError. */

@@ -89,6 +89,8 @@ class Connection {
   release(): void {
     this.receiver = undefined;
     if (this.socket.destroyed) return;
+    // The last bytes may have come after reading stopped: TLS delivers what it has decrypted.
+    this.socket.resume();
     this.socket.unref();
     this.socket.setTimeout(IDLE_MS);
     const { origin } = this.url;
@@ -102,19 +104,34 @@ class Connection {
   }
 }
 
-/** @throws Error for what is not an answer in HTTP/1.1 */
-function parseHead(text: string): Pick<ObjectAnswer, 'status' | 'headers'> {
+/** @throws Error for what is not an answer in HTTP/1 */
+function parseHead(text: string): Pick<ObjectAnswer, 'status' | 'headers'> & { isKept: boolean } {
   const [first = '', ...lines] = text.split('\r\n');
-  const status = /^HTTP\/1\.1 (\d{3})(?: |$)/.exec(first)?.[1];
+  const [, minor, status] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(first) ?? [];
   if (status === undefined) throw new Error('the answer is not HTTP/1.1');
-  const headers: Record<string, string> = {};
+  const headers = Object.create(null) as Record<string, string>;
   for (const line of lines) {
-    const [, name, value] = /^([^\s:]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
+    const [, name, value] = /^([^\s:]+):(.*)$/.exec(line) ?? [];
     if (name === undefined) throw new Error('a header of the answer is malformed');
     const key = name.toLowerCase();
-    headers[key] = headers[key] === undefined ? value! : `${headers[key]}, ${value}`;
+    headers[key] = headers[key] === undefined ? value!.trim() : `${headers[key]}, ${value!.trim()}`;
   }
-  return { status: Number(status), headers };
+  const isKept = minor === '1' && !/\bclose\b/i.test(headers.connection ?? '');
+  return { status: Number(status), headers, isKept };
+}
+
+/** @param end what shows that nothing follows, although the connection stays open */
+async function startOf(batches: AsyncIterable<Buffer>, end?: RegExp): Promise<string> {
+  let text = '';
+  try {
+    for await (const batch of batches) {
+      text += batch.toString('latin1');
+      if (text.length > MAX_TEXT_BYTES || end?.test(text) === true) break;
+    }
+  } catch {
+    // The part that arrived is enough to find the error code.
+  }
+  return text;
 }
 
 /** One request and its answer on a connection. */
@@ -132,6 +149,8 @@ class Exchange implements Receiver, ObjectAnswer {
   #end: { error?: Error } | undefined;
   #wake: () => void = () => undefined;
   #isUsed = true;
+  /** Whether the connection may serve another request afterwards. */
+  #isKept = false;
   readonly #abort = (): void => void this.connection.socket.destroy(new Error('stopped'));
 
   constructor(
@@ -160,14 +179,14 @@ class Exchange implements Receiver, ObjectAnswer {
       const at = this.#head.indexOf('\r\n\r\n');
       if (at < 0 && this.#head.length > MAX_HEAD_BYTES) throw new Error('the answer has no end of its headers');
       if (at < 0) return chunk.subarray(chunk.length);
-      const { status, headers } = parseHead(this.#head.slice(0, at));
+      const { status, headers, isKept } = parseHead(this.#head.slice(0, at));
       this.#head = this.#head.slice(at + 4);
       // Others announce the answer itself.
       if (status < 200) continue;
       const length = headers['content-length'];
       if (length !== undefined && !/^\d{1,15}$/.test(length)) throw new Error('the answer has no valid length');
       this.#left = headers['transfer-encoding'] === undefined && length !== undefined ? Number(length) : Infinity;
-      [this.status, this.headers] = [status, headers];
+      [this.status, this.headers, this.#isKept] = [status, headers, isKept];
       this.onHead();
       return chunk.subarray(chunk.length - this.#head.length);
     }
@@ -187,7 +206,7 @@ class Exchange implements Receiver, ObjectAnswer {
   #finish(hasMore: boolean): void {
     this.#end = {};
     this.signal?.removeEventListener('abort', this.#abort);
-    if (!hasMore && this.headers.connection?.toLowerCase() !== 'close') return this.connection.release();
+    if (!hasMore && this.#isKept) return this.connection.release();
     this.connection.receiver = undefined;
     this.connection.socket.destroy();
   }
@@ -222,17 +241,10 @@ class Exchange implements Receiver, ObjectAnswer {
   }
 
   async text(): Promise<string> {
-    let text = '';
-    try {
-      for await (const batch of this.batches()) {
-        text += batch.toString();
-        // The second is how an answer in chunks ends.
-        if (text.length > MAX_TEXT_BYTES || text.endsWith('\r\n0\r\n\r\n')) break;
-      }
-    } catch {
-      // The part that arrived is enough to find the error code.
-    }
-    return text;
+    if (this.headers['transfer-encoding'] === undefined) return startOf(this.batches());
+    const text = await startOf(this.batches(), /(?:^|\r\n)0\r\n\r\n$/);
+    // Without the lengths of the chunks.
+    return text.replace(/(?:^|\r\n)[0-9a-f]+\r\n/gi, '');
   }
 
   destroy(): void {
@@ -274,7 +286,10 @@ function exchange(
   });
 }
 
-/** By `node:http`, for content of which the answer does not say the length. */
+/**
+ * By `node:http`, for content of which the answer does not say the length, and through the proxy that Node.js is told
+ * to use.
+ */
 function requestByNode(
   url: URL,
   headers: Record<string, string>,
@@ -288,7 +303,7 @@ function requestByNode(
         batches: async function* () {
           for await (const chunk of response) yield chunk as Buffer;
         },
-        text: () => Promise.resolve(''),
+        text: () => startOf(response as AsyncIterable<Buffer>),
         destroy: () => void response.destroy(),
       }),
     );
@@ -296,6 +311,9 @@ function requestByNode(
     request.on('error', reject).setTimeout(SILENCE_MS, giveUp);
   });
 }
+
+/** Whether Node.js is told to use the proxies of the environment (`NODE_USE_ENV_PROXY`, `--use-env-proxy`). */
+const usesProxies = (): boolean => (https.globalAgent.options as { proxyEnv?: unknown }).proxyEnv !== undefined;
 
 /**
  * Requests an object. `fetch` would decompress objects with a Content-Encoding; their size and checksums would not
@@ -308,6 +326,7 @@ export async function requestObject(
   signal: AbortSignal | undefined,
 ): Promise<ObjectAnswer> {
   const parsed = new URL(url);
+  if (usesProxies()) return requestByNode(parsed, headers, signal);
   for (;;) {
     const answer = await exchange(parsed, headers, signal);
     if (answer === undefined) continue;
