@@ -1,8 +1,8 @@
 import type { AwsSessions } from '../aws/sessions.js';
 import type { Db } from '../store/database.js';
+import type { Watch } from '../store/executions/watches.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
-import type { RunWatching } from './executions/runWatching.js';
 import type { WebhookSettings } from './webhooks/deliver.js';
 
 /** What activities work with. */
@@ -54,8 +54,8 @@ export interface Dependencies {
     /** Whether polony uses roles that can be assumed without their external ID; false where absent. */
     allowsOpenRoles?: boolean;
   };
-  /** Watches HealthOmics runs. */
-  watching: Pick<RunWatching, 'register'>;
+  /** Watches HealthOmics runs (`RunWatching`). `scope`: the account and region. */
+  watching: { register: (scope: string, watch: Watch) => Promise<void> };
   /** Seals the records in buckets. Absent where polony keeps none. */
   secrets?: Secrets;
   /** Absent where this worker delivers no webhooks. */

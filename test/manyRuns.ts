@@ -9,7 +9,7 @@ const oneOf = (values: readonly string[], factor = 1): string =>
   `(array[${values.map((value) => pg.escapeLiteral(value)).join(', ')}])[1 + (n * ${factor}) % ${values.length}]`;
 
 /** What every thousandth of the older rows has, and no other: a filter for it finds few of many rows. */
-export const RARE = 'Quokka';
+const RARE = 'Quokka';
 const isRare = `(n % 1000 = 7 and n < total / 2)`;
 
 const USUAL_RUN = {
