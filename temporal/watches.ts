@@ -44,7 +44,7 @@ export class WatchClient {
       const lost = (raw.pendingActivities ?? []).find(
         ({ activityType, state, lastStartedTime }) =>
           activityType?.name === WATCH_ACTIVITY &&
-          state === STARTED &&
+          Number(state) === STARTED &&
           Number(lastStartedTime?.seconds ?? Infinity) * 1000 < startedBefore.getTime(),
       );
       if (lost?.activityId == null) return false;

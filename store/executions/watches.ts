@@ -99,8 +99,8 @@ export async function listUnwatched(db: DbOrTransaction, changedBefore: Date, li
     .where('e.status', 'in', ['PENDING', 'RUNNING'])
     .where('e.healthomics_run_id', 'is not', null)
     .where('e.time_updated', '<', changedBefore)
-    .where(({ not, exists, selectFrom }) =>
-      not(exists(selectFrom('watches as w').select('w.scope').whereRef('w.execution_id', '=', 'e.id'))),
+    .where((and) =>
+      and.not(and.exists(and.selectFrom('watches as w').select('w.scope').whereRef('w.execution_id', '=', 'e.id'))),
     )
     .orderBy('e.time_updated')
     .limit(limit)
