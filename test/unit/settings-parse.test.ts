@@ -207,7 +207,7 @@ describe('parseWorkerConfig', () => {
     expect(parseWorkerConfig({ ...base, POLONY_API_KEY: undefined })).toMatchObject({
       discoverSeconds: 60,
       uploadPollSeconds: 60,
-      runPollSeconds: 30,
+      runPollSeconds: 60,
       sweepSeconds: 60,
       sessionSeconds: 43_200,
       watchSlots: 4000,
@@ -274,7 +274,7 @@ describe('the environment parser', () => {
   });
   it('has defaults for everything but the addresses', () => {
     expect(parseWorkerConfig({ DATABASE_URL: 'postgres://u:p@h/d', TEMPORAL_ADDRESS: 'h:7233' })).toMatchObject({
-      runPollSeconds: 30,
+      runPollSeconds: 60,
       sessionSeconds: 43200,
       temporal: { namespace: 'default' },
     });
