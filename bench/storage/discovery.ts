@@ -56,13 +56,12 @@ export async function discovery(report: Report, server: BenchServer, bucket: Buc
   const s3 = new S3Client({ region: 'us-west-2', ...s3ClientSettings() });
   const activities = createDiscoveryActivities({ db, aws, orchestrator: stubOrchestrator as never });
   const search = async (): Promise<void> => {
-    const { runFolders, started } = (await new MockActivityEnvironment().run(
-      (input: DiscoverRunsInput) => activities.discoverRunFolders(input),
-      {
-        storageConnectionId: MANY_STORAGE,
-        storageConnectionName: 'many 1',
-      },
-    )) as Awaited<ReturnType<typeof activities.discoverRunFolders>>;
+    const input: DiscoverRunsInput = { storageConnectionId: MANY_STORAGE, storageConnectionName: 'many 1' };
+    const found: { runFolders?: number; started?: number } = {};
+    await new MockActivityEnvironment().run(async () => {
+      Object.assign(found, await activities.discoverRunFolders(input));
+    });
+    const { runFolders = 0, started = 0 } = found;
     if (runFolders !== FOLDERS || started > 0)
       throw new Error(`The search found ${runFolders} of ${FOLDERS} folders, and ${started} that are new`);
   };

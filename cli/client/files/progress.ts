@@ -10,7 +10,7 @@ export interface TransferProgress {
 
 /** A progress bar on standard error. It shows nothing when standard error is not a terminal. */
 export interface ProgressBar {
-  /** Undefined when nothing is shown: then nobody needs to count the files first. */
+  /** Undefined when nothing is shown. */
   update: ((progress: TransferProgress) => void) | undefined;
   stop: () => void;
 }

@@ -167,7 +167,8 @@ class RunFolderUpload {
   }
 
   async run(): Promise<UploadReport> {
-    if (this.options.onProgress !== undefined) await this.#countFiles();
+    // A folder that cannot be uploaded as a whole uploads nothing: the problem shows before the first request.
+    await this.#countFiles();
     const last = await this.#uploadAllButLast();
     if (this.options.partial) return this.#report;
     if (last === undefined)
