@@ -42,10 +42,12 @@ export class WatchClient {
     try {
       const { raw } = await this.#client.workflow.getHandle(workflowId).describe();
       const lost = (raw.pendingActivities ?? []).find(
-        ({ activityType, state, lastStartedTime }) =>
+        ({ activityType, state, lastStartedTime, lastHeartbeatTime }) =>
           activityType?.name === WATCH_ACTIVITY &&
           Number(state) === STARTED &&
-          Number(lastStartedTime?.seconds ?? Infinity) * 1000 < startedBefore.getTime(),
+          Number(lastStartedTime?.seconds ?? Infinity) * 1000 < startedBefore.getTime() &&
+          // A worker of an earlier version watches by itself, and heartbeats.
+          Number(lastHeartbeatTime?.seconds ?? 0) * 1000 < startedBefore.getTime(),
       );
       if (lost?.activityId == null) return false;
       const failure = ApplicationFailure.retryable('The worker that took this activity registered no watch', 'Lost');
