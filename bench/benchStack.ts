@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import {
@@ -30,11 +31,6 @@ export interface BenchStack extends Connected {
   /** Waits until the workflow of an execution has ended. */
   end: (executionId: string) => Promise<unknown>;
 }
-
-export const pause = (milliseconds: number): Promise<void> =>
-  new Promise((resolve) => {
-    setTimeout(resolve, milliseconds);
-  });
 
 /** Waits until something is true. @throws after so many seconds, with what it waited for. */
 export async function until(what: string, isTrue: () => boolean | Promise<boolean>, seconds = 120): Promise<void> {

@@ -1,9 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createGuardian } from '../local/guardian.js';
 import { freePort } from '../local/ports.js';
 import { startStack, type Stack } from '../local/stack.js';
@@ -13,6 +14,7 @@ import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
 import { buildOnce } from '../test/build.js';
 import { measure } from './measure.js';
 import { median, type Report } from './report.js';
+import { usageOf } from './usage.js';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** How often each process, and the whole stack, is started. */
@@ -24,17 +26,6 @@ const MEASURED_MS = 30_000;
 /** A start that takes so long counts as one that failed. The first one may build the console. */
 const START_MS = 90_000;
 const INSTALL_MS = 60_000;
-
-const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** Resident memory of a process, in MiB, and its CPU time, in seconds (proc(5); 100 ticks a second on Linux). */
-function usageOf(pid: number): { memory: number; cpu: number } {
-  const memory = Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return { memory, cpu: (Number(fields[11]) + Number(fields[12])) / 100 };
-}
 
 /** Starts a command, and stops it as soon as it prints a text. @returns seconds until then, and its CPU seconds. */
 async function timeStart(

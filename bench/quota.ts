@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
 import { describeRun, simulateInstrument } from '../local/instrument.js';
 import { startStack } from '../local/stack.js';
@@ -14,8 +15,6 @@ const ENDING_MS = 120_000;
 const EVENTS = 15;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
-const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
 const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-quota-'));
 const stack = await startStack({
   stateDir,

@@ -1,6 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import pLimit from 'p-limit';
@@ -12,6 +13,7 @@ import { announceStorageChange } from '../store/connections/storageSearch.js';
 import { closeDatabase, type Db, openDatabase } from '../store/database.js';
 import { insertRuns } from '../store/runs/discovery.js';
 import { median, type Report } from './report.js';
+import { cpuOf } from './usage.js';
 
 const CONNECTIONS = 500;
 /** Of the CPU, with and without storage connections. Searches are spread over the interval of 60 s. */
@@ -21,16 +23,6 @@ const SETTLED_MS = 2000;
 /** How long actions are counted, with an interval of one second. */
 const COUNTED_MS = 10_000;
 const POLLS_PER_DAY = 86_400 / 60;
-
-const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** CPU time of a process, in seconds (proc(5); 100 ticks a second on Linux). */
-function cpuOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
 
 /** A counter of a worker, for all its labels that match. */
 async function readCount(worker: GuardedChild, series: string): Promise<number> {
@@ -210,9 +202,9 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
       first = false;
       if (side === 'many') await untilQuiet(worker);
       const count = await readCount(worker, 'polony_searches_total{outcome="nothing"}');
-      const [began, before] = [performance.now(), cpuOf(worker.pid) + cpuOf(temporalPid)];
+      const [began, before] = [performance.now(), cpuOf(worker.pid, temporalPid)];
       await pause(WINDOW_MS);
-      const cpu = cpuOf(worker.pid) + cpuOf(temporalPid) - before;
+      const cpu = cpuOf(worker.pid, temporalPid) - before;
       used[side].push(cpu / ((performance.now() - began) / 1000));
       if (side === 'many') searched += (await readCount(worker, 'polony_searches_total{outcome="nothing"}')) - count;
     }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { CancelRunCommand, StartRunCommand } from '@aws-sdk/client-omics';
 import { CompleteAsyncError } from '@temporalio/activity';
@@ -7,7 +8,7 @@ import pg from 'pg';
 import { adminClients } from '../cli/customer.js';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
-import { type BenchStack, pause, runConcurrently, until, withBenchStack } from './benchStack.js';
+import { type BenchStack, runConcurrently, until, withBenchStack } from './benchStack.js';
 import { percentile, type Report } from './report.js';
 import { cpuOf, usageOf } from './usage.js';
 

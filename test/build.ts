@@ -38,9 +38,9 @@ const FOLDERS = [
 ];
 
 /**
- * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does. Tests start dozens
- * of processes and workers, and each one that compiles for itself costs seconds. It reuses an earlier build of the same
- * sources.
+ * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does.
+ * Tests start dozens of processes and workers, and each one that compiles for itself costs seconds. It reuses an
+ * earlier build of the same sources.
  * @returns the folder, with the same layout as `dist/`.
  */
 export async function buildOnce(): Promise<string> {

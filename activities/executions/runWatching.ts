@@ -151,7 +151,6 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
-    this.#forgetLost();
     for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
   }
 
@@ -176,9 +175,10 @@ export class RunWatching {
   async #watch({ scope, stop: { signal } }: Watching, watch: Watch): Promise<void> {
     const { orchestrator, ...dependencies } = this.dependencies;
     const turns = this.budget.watch(scope, watch.executionId);
+    const throwIfLost = (): void => this.#throwIfLost(scope, signal);
     let shown: string | undefined;
     const watcher = new RunWatcher(
-      { ...dependencies, pace: this.#pace, throwIfLost: () => this.#throwIfLost(scope, signal) },
+      { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
       `omics/${scope}`,
       (trouble) => {
@@ -193,7 +193,7 @@ export class RunWatching {
         throw error;
       });
       turns.end();
-      await this.#deliver(outcome, watch, () => this.#throwIfLost(scope, signal), signal);
+      await this.#deliver(outcome, watch, throwIfLost, signal);
     } catch (error) {
       if (signal.aborted) return;
       // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.

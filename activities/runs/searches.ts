@@ -1,5 +1,6 @@
 import pLimit from 'p-limit';
 import { errorMessage } from '../../domain/errors.js';
+import { doWithin } from '../../observability/deadline.js';
 import { counted } from '../../observability/metrics.js';
 import {
   findStorageToSearch,
@@ -10,7 +11,6 @@ import {
 import { findKnownRuns } from '../../store/runs/discovery.js';
 import type { Orchestrator } from '../../temporal/client.js';
 import type { RunUploadInput } from '../../workflows/messages/runs.js';
-import { withDeadline } from '../deadline.js';
 import type { Dependencies } from '../dependencies.js';
 import { isUncertain } from './discover.js';
 import { walkRunFolders } from './runFolders.js';
@@ -212,7 +212,7 @@ export class Searches {
     const { aws } = this.dependencies;
     const look = new Look(this.dependencies, storage);
     try {
-      const hasFound = await withDeadline(LONGEST_MS, this.#stopping.signal, (ending) =>
+      const hasFound = await doWithin(LONGEST_MS, this.#stopping.signal, (ending) =>
         aws.use(storage.provider_id, () => look.hasWork(ending)),
       );
       return hasFound ? 'found' : 'nothing';

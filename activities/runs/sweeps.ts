@@ -1,6 +1,6 @@
 import { errorMessage } from '../../domain/errors.js';
+import { doWithin } from '../../observability/deadline.js';
 import { counted } from '../../observability/metrics.js';
-import { withDeadline } from '../deadline.js';
 import { type SweepDependencies, Sweeper, type Warn } from './sweep.js';
 
 const LONGEST_MS = 600_000;
@@ -56,7 +56,7 @@ export class Sweeps {
       return;
     }
     try {
-      await withDeadline(LONGEST_MS, this.#stopping.signal, (ending) => this.#sweeper.sweep(ending));
+      await doWithin(LONGEST_MS, this.#stopping.signal, (ending) => this.#sweeper.sweep(ending));
       this.#failures = 0;
       counted.sweeps.inc({ outcome: 'done' });
     } catch (error) {

@@ -1,4 +1,5 @@
 import { type ClientRequest, request } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { insertManyRuns } from '../../test/manyRuns.js';
 import { percentile, type Report } from '../report.js';
@@ -56,8 +57,6 @@ function read(url: string, key: string, heard: Heard): ClientRequest {
   sent.end();
   return sent;
 }
-
-const pause = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Changes executions at an even pace. Each changes once, so that no change hides another. */
 async function changeExecutions(client: pg.Client, heard: Heard, first: number): Promise<void> {

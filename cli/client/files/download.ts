@@ -30,7 +30,7 @@ export interface DownloadOptions {
   to: string;
   /** Largest number of files in transfer at once. */
   concurrency: number;
-  onProgress?: ((progress: TransferProgress) => void) | undefined;
+  onProgress?: (progress: TransferProgress) => void;
   signal?: AbortSignal;
 }
 

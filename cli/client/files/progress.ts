@@ -10,14 +10,13 @@ export interface TransferProgress {
 
 /** A progress bar on standard error. It shows nothing when standard error is not a terminal. */
 export interface ProgressBar {
-  /** Undefined when nothing is shown. */
-  update: ((progress: TransferProgress) => void) | undefined;
+  update: (progress: TransferProgress) => void;
   stop: () => void;
 }
 
 /** Creates a progress bar. @param isShown whether the user wants one */
 export async function createProgressBar(isShown: boolean): Promise<ProgressBar> {
-  if (!isShown || !process.stderr.isTTY) return { update: undefined, stop: () => undefined };
+  if (!isShown || !process.stderr.isTTY) return { update: () => undefined, stop: () => undefined };
   const { SingleBar, Presets } = await import('cli-progress');
   const bar = new SingleBar(
     {

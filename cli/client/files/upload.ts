@@ -36,7 +36,7 @@ export interface UploadOptions {
   followLinks?: boolean;
   /** Largest number of files, or parts of large files, in transfer at once. */
   concurrency: number;
-  onProgress?: ((progress: TransferProgress) => void) | undefined;
+  onProgress?: (progress: TransferProgress) => void;
   signal?: AbortSignal;
 }
 
