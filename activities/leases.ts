@@ -17,6 +17,8 @@ export class Leases {
   readonly #holder = newId();
   /** Until when this process holds a lease, by the clock of `performance.now()`, which nobody sets. */
   readonly #heldUntil = new Map<string, number>();
+  /** Leases of a kind whose members nobody had to work on when the share was last taken. */
+  #idle = new Set<string>();
   #isClosed = false;
 
   constructor(private readonly db: Db) {}
@@ -35,12 +37,14 @@ export class Leases {
     await this.take([presence]);
     const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
-    const kept = new Set([presence, ...own.slice(0, share).map(nameOf)]);
-    const isOfKind = (name: string): boolean => name.startsWith(`${kind}/`) || name === presence;
-    await this.release(this.held.filter((name) => isOfKind(name) && !kept.has(name)));
+    const wanted = new Set(members.map(nameOf));
+    const idle = this.held.filter((name) => name.startsWith(`${kind}/`) && !wanted.has(name));
+    // Not at once: a lease that was taken just now can be of a member that is younger than the list.
+    await this.release([...own.slice(share).map(nameOf), ...idle.filter((name) => this.#idle.has(name))]);
+    this.#idle = new Set(idle);
     const missing = share - own.length;
-    const free = missing > 0 ? await listFreeLeases(this.db, members.map(nameOf), missing) : [];
-    const held = new Set(await this.take([...kept, ...free]));
+    const free = missing > 0 ? await listFreeLeases(this.db, [...wanted], missing) : [];
+    const held = new Set(await this.take([...own.slice(0, share).map(nameOf), ...free]));
     return members.filter((member) => held.has(nameOf(member)));
   }
 

@@ -36,6 +36,18 @@ it('gives a lease to one process, and to the next once it has expired or was giv
   expect(await one.take(['a', 'b', 'c'])).toEqual(['a', 'b', 'c']);
 });
 
+it('keeps a lease that is younger than the list of members, and gives back one that stays idle', async () => {
+  const leases = new Leases(db);
+  await leases.take(['young/a', 'young/b']);
+  expect(await leases.takeShare('young', ['a'])).toEqual(['a']);
+  expect(leases.isHeld('young/b')).toBe(true);
+  expect(await leases.takeShare('young', ['a', 'b'])).toEqual(['a', 'b']);
+  await leases.takeShare('young', ['a']);
+  await leases.takeShare('young', ['a']);
+  expect([leases.isHeld('young/a'), leases.isHeld('young/b')]).toEqual([true, false]);
+  await leases.close();
+});
+
 it('counts a lease as lost before another process can take it', async () => {
   const now = vi.spyOn(performance, 'now').mockReturnValue(1000);
   const leases = new Leases(db);
