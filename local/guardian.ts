@@ -483,7 +483,7 @@ async function stopLeftovers(recordDir: string): Promise<void> {
     const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     await waitForEnd(record.watcher, record.boot, longest);
     for (const child of [...record.children].reverse()) await stopLeftover(child, record.boot);
-    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) killIfAlive(pid);
+    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) await killAndWait(pid, pid);
     rmSync(recordFile, { force: true });
   }
 }
@@ -501,7 +501,17 @@ async function stopLeftover(child: GuardedProcess, boot: string | null): Promise
   if (!isSameProcess(child.pid, child.start, boot)) return;
   killIfAlive(child.pid, child.stopSignal);
   await waitForEnd(child, boot, child.graceMs);
-  if (isSameProcess(child.pid, child.start, boot)) killIfAlive(-child.pid);
+  if (isSameProcess(child.pid, child.start, boot)) await killAndWait(-child.pid, child.pid);
+}
+
+/**
+ * A busy machine takes a moment to end a process that it has been told to kill; until then it holds its ports and files.
+ * @param target as in {@link killIfAlive}
+ */
+async function killAndWait(target: number, pid: number): Promise<void> {
+  const start = processStart(pid);
+  killIfAlive(target);
+  if (start !== null) await waitForEnd({ pid, start }, bootId(), DEFAULT_GRACE_MS);
 }
 
 async function waitForEnd(

@@ -5,6 +5,7 @@ import {
   ROOT_CONTEXT,
   type Span,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   trace,
   type Tracer,
@@ -46,7 +47,11 @@ export function openTracing(
   setTraceFields(activeTraceFields);
   const tracer = provider.getTracer('polony', version);
   return {
-    traceCall: (name, facts, call) => traceCall(tracer, name, facts, call),
+    traceCall: (name, facts, call) =>
+      inSpan(tracer, name, { kind: SpanKind.CLIENT, attributes: facts }, (span) =>
+        call((more) => span.setAttributes(more)),
+      ),
+    traceWork: (name, work) => inSpan(tracer, name, { root: true }, work),
     beginRequest: (name, headers, facts) => beginRequest(tracer, name, headers, facts),
     clientInterceptors: [new OpenTelemetryWorkflowClientInterceptor()],
     // Its outbound interceptor adds the trace to logs under other names than ours.
@@ -67,15 +72,10 @@ function activeTraceFields(): object {
   return active === undefined ? {} : { traceId: active.traceId, spanId: active.spanId };
 }
 
-function traceCall<T>(
-  tracer: Tracer,
-  name: string,
-  facts: SpanFacts,
-  call: (addFacts: (facts: SpanFacts) => void) => Promise<T>,
-): Promise<T> {
-  return tracer.startActiveSpan(name, { kind: SpanKind.CLIENT, attributes: facts }, async (span: Span) => {
+function inSpan<T>(tracer: Tracer, name: string, options: SpanOptions, work: (span: Span) => Promise<T>): Promise<T> {
+  return tracer.startActiveSpan(name, options, async (span: Span) => {
     try {
-      return await call((more) => span.setAttributes(more));
+      return await work(span);
     } catch (error) {
       span.setStatus({ code: SpanStatusCode.ERROR });
       throw error;

@@ -10,6 +10,8 @@ export type SpanFacts = Record<string, string | number>;
 export interface Tracing {
   /** Makes a call to another service in a span. The work may add facts. */
   traceCall<T>(name: string, facts: SpanFacts, call: (addFacts: (facts: SpanFacts) => void) => Promise<T>): Promise<T>;
+  /** Does work that no request and no workflow asked for, as a trace of its own. */
+  traceWork<T>(name: string, work: () => Promise<T>): Promise<T>;
   /** Begins the span of a request, as part of the trace that its headers name (W3C Trace Context). */
   beginRequest(name: string, headers: IncomingHttpHeaders, facts: SpanFacts): RequestSpan;
   /** For Temporal's client. */

@@ -140,9 +140,8 @@ const QUERIES = [
       from start_pace where penalty > 0 order by penalty desc limit ${MOST})`,
   sql`
     select 'watched' as metric, split_part(scope, '/', 1) as label_1, split_part(scope, '/', 2) as label_2,
-      null as label_3, sum(watching)::float8 as value
-    from pollers where time_seen > now() - interval '1 minute'
-    group by scope order by 5 desc limit ${MOST}`,
+      null as label_3, count(*)::float8 as value
+    from watches group by scope order by 5 desc limit ${MOST}`,
   sql`
     select 'oldestWaiting' as metric, kind as label_1, null as label_2, null as label_3,
       greatest(0, coalesce(extract(epoch from now() - since), 0))::float8 as value

@@ -1,6 +1,7 @@
 import { errorMessage } from '../../domain/errors.js';
 import { doWithin } from '../../observability/deadline.js';
 import { counted } from '../../observability/metrics.js';
+import { tracing } from '../../observability/tracing.js';
 import { type SweepDependencies, Sweeper, type Warn } from './sweep.js';
 
 const LONGEST_MS = 600_000;
@@ -56,7 +57,9 @@ export class Sweeps {
       return;
     }
     try {
-      await doWithin(LONGEST_MS, this.#stopping.signal, (ending) => this.#sweeper.sweep(ending));
+      const sweep = (): Promise<unknown> =>
+        doWithin(LONGEST_MS, this.#stopping.signal, (ending) => this.#sweeper.sweep(ending));
+      await (tracing()?.traceWork('sweep', sweep) ?? sweep());
       this.#failures = 0;
       counted.sweeps.inc({ outcome: 'done' });
     } catch (error) {

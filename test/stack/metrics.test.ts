@@ -93,6 +93,12 @@ it('counts uploads, with those that ended within a day', async () => {
   expect(await read('uploadsStalled')).toEqual({ stalled: 1 });
 });
 
+it('counts the runs that are watched in each account and region', async () => {
+  await sql`insert into watches (execution_id, scope, task_token, probing)
+    select id, '111122223333/us-west-2', 'token', false from executions where status <> 'COMPLETED'`.execute(db);
+  expect(await read('watched')).toEqual({ '111122223333/us-west-2': 4 });
+});
+
 it('says how long things wait', async () => {
   expect(await read('startQueue')).toEqual({ '111122223333/us-west-2': 1 });
   expect((await read('startQueueAge'))['111122223333/us-west-2']).toBeGreaterThanOrEqual(3600);
