@@ -24,11 +24,14 @@ export async function takeLeases(
   return rows.map(({ name }) => name);
 }
 
-/** Gives leases back, so that another process can take them at once. @param names all where absent */
+/**
+ * Gives leases back, so that another process can take them at once. Forgets those that processes left behind that died.
+ * @param names all where absent
+ */
 export async function releaseLeases(db: DbOrTransaction, holder: string, names?: readonly string[]): Promise<void> {
   await sql`
-    delete from leases where holder = ${holder}
-      and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
+    delete from leases where expires_at < now() - interval '1 hour'
+      or holder = ${holder} and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
 }
 
 /** @returns those of the names that nobody holds, in random order so that processes rarely ask for the same. */

@@ -89,21 +89,22 @@ export async function listWatches(
 
 /**
  * Executions whose HealthOmics run nobody watches although it has not ended: a worker died between taking the activity
- * and registering it.
+ * and registering it, or the database was restored from an older dump. Such a dump may not know the run yet, so all
+ * executions belong to them that have a workflow and do not wait for their turn. Those with a run come first, then in
+ * random order, so that some for which there is nothing to do never hide the others.
  * @param changedBefore younger changes are left to the process that made them
  */
 export async function listUnwatched(db: DbOrTransaction, changedBefore: Date, limit: number): Promise<string[]> {
-  const rows = await db
-    .selectFrom('executions as e')
-    .select('e.id')
-    .where('e.status', 'in', ['PENDING', 'RUNNING'])
-    .where('e.healthomics_run_id', 'is not', null)
-    .where('e.time_updated', '<', changedBefore)
-    .where((and) =>
-      and.not(and.exists(and.selectFrom('watches as w').select('w.scope').whereRef('w.execution_id', '=', 'e.id'))),
-    )
-    .orderBy('e.time_updated')
-    .limit(limit)
-    .execute();
+  const { rows } = await sql<{ id: string }>`
+    select e.id from executions e
+    where e.status in ('INITIALIZED', 'PENDING', 'RUNNING') and e.workflow_started and e.time_updated < ${changedBefore}
+      -- For the partial index of open executions.
+      and e.status not in ('COMPLETED', 'FAILED', 'CANCELED')
+      and not exists (select 1 from watches w where w.execution_id = e.id)
+      -- After an hour, only a dump has a row that is due, and its execution may have been started since.
+      and not exists (
+        select 1 from start_queue q where q.execution_id = e.id and q.due_at > now() - interval '1 hour')
+    order by e.healthomics_run_id is null, random()
+    limit ${limit}`.execute(db);
   return rows.map(({ id }) => id);
 }

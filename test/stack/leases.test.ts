@@ -69,3 +69,12 @@ it('gives each of many leases to one of the processes that ask at the same time'
   const taken = await Promise.all(processes.map((each, at) => each.take(at % 2 === 0 ? names : [...names].reverse())));
   expect(taken.flat().sort()).toEqual([...names].sort());
 });
+
+it('forgets what processes left behind that died, when one ends', async () => {
+  const holder = '0198c0de-1111-7222-8333-444455556666';
+  await sql`insert into leases (name, holder, expires_at) values
+    ('dead', ${holder}, now() - interval '2 hours'), ('alive', ${holder}, now() + interval '30 seconds')`.execute(db);
+  await new Leases(db).close();
+  const rows = await db.selectFrom('leases').select('name').where('holder', '=', holder).execute();
+  expect(rows).toEqual([{ name: 'alive' }]);
+});

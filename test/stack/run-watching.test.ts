@@ -268,11 +268,34 @@ it('shares accounts among processes', async () => {
 
 it('finds executions whose run nobody watches', async () => {
   const [watched, unwatched] = [await execution(), await execution()];
+  await sql`update executions set workflow_started = true where id = any(${[watched.id, unwatched.id]})`.execute(db);
   await register(startProcess(), watched.id, 'watched');
   const found = await listUnwatched(db, new Date(Date.now() + 60_000), 100);
   expect(found).toContain(unwatched.id);
   expect(found).not.toContain(watched.id);
   expect(await listUnwatched(db, new Date(Date.now() - 3_600_000), 100)).toEqual([]);
+});
+
+it('finds executions whose run a dump does not know yet, besides those that wait for their turn', async () => {
+  const [forgotten, waiting, absent, unstarted] = [
+    await execution(),
+    await execution(),
+    await execution(),
+    await execution(),
+  ];
+  const ids = [forgotten, waiting, absent, unstarted].map(({ id }) => id);
+  await sql`update executions set status = 'INITIALIZED', healthomics_run_id = null,
+    workflow_started = (id <> ${unstarted.id}) where id = any(${ids})`.execute(db);
+  const queue = (id: string, due: string) =>
+    sql`insert into start_queue (execution_id, scope, flow_id, due_at)
+      values (${id}, ${SCOPE}, ${flow.id}, now() + ${due}::interval)`.execute(db);
+  await queue(waiting.id, '1 minute');
+  await queue(absent.id, '-2 hours');
+  const known = await execution();
+  await sql`update executions set workflow_started = true where id = ${known.id}`.execute(db);
+  const found = await listUnwatched(db, new Date(Date.now() + 60_000), 100);
+  expect(found.filter((id) => ids.includes(id)).sort()).toEqual([forgotten.id, absent.id].sort());
+  expect(found.indexOf(known.id)).toBeLessThan(found.indexOf(forgotten.id));
 });
 
 it('watches what it took over although it could not read it at first', async () => {
