@@ -59,9 +59,20 @@ export async function runConcurrently<T>(count: number, each: (at: number) => Pr
 /**
  * Starts a stack of the built processes, and connects an account, for the time of some measurements.
  * @param env settings of the API and the worker
+ * @param autoStart whether the flow starts for each run
  */
 export async function withBenchStack(
-  { env, omics, say }: { env: Record<string, string>; omics: StackOptions['omics']; say: (line: string) => void },
+  {
+    env,
+    omics,
+    autoStart = false,
+    say,
+  }: {
+    env: Record<string, string>;
+    omics: StackOptions['omics'];
+    autoStart?: boolean;
+    say: (line: string) => void;
+  },
   measure: (bench: BenchStack) => Promise<void>,
 ): Promise<void> {
   const stateDir = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
@@ -81,7 +92,7 @@ export async function withBenchStack(
     const temporal = new Client({ connection });
     const call = apiClient(info);
     const account = await setUpCustomer(info, stack.aws.serviceAccountId, 'bench');
-    const connected = await connectAccount(call, account);
+    const connected = await connectAccount(call, account, { autoStart });
     await measure({
       ...connected,
       stack,

@@ -45,6 +45,10 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 4,
     run: async (report) => (await import('./executions.js')).executions(report),
   },
+  events: {
+    minutes: 3,
+    run: async (report) => (await import('./events.js')).events(report),
+  },
   watching: {
     minutes: 7,
     run: async (report) => (await import('./watching.js')).watching(report),
