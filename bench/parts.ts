@@ -49,6 +49,10 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 3,
     run: async (report) => (await import('./events.js')).events(report),
   },
+  accounts: {
+    minutes: 3,
+    run: async (report) => (await import('./accounts.js')).accounts(report),
+  },
   watching: {
     minutes: 7,
     run: async (report) => (await import('./watching.js')).watching(report),

@@ -33,7 +33,7 @@ import { loadExecution, quotaScope, throwIfEnded } from './context.js';
 import { recordPermissionUse } from './evidence.js';
 import { prepare } from './prepare.js';
 import { loadStartedExecution } from './startedExecution.js';
-import { waitForStartTurn } from './startTurn.js';
+import { StartTurns, waitForStartTurn } from './startTurn.js';
 
 /** A HealthOmics run as the workflow needs to know it. */
 export interface StartedRun {
@@ -48,6 +48,7 @@ type StartDependencies = Pick<Dependencies, 'db' | 'aws' | 'orchestrator' | 'sec
 export function createStartActivities(dependencies: StartDependencies) {
   const { db, settings } = dependencies;
   const starter = new RunStarter(dependencies);
+  const turns = new StartTurns(db, settings.startRunsPerSecond);
   return {
     /**
      * Starts the HealthOmics run, once however often it is called.
@@ -65,7 +66,7 @@ export function createStartActivities(dependencies: StartDependencies) {
       if (isSettledAgain) await prepare(dependencies, execution);
       const toStart = isSettledAgain ? await loadExecution(db, executionId) : execution;
       // A repeated call needs its turn too, because AWS counts every call.
-      await waitForStartTurn(dependencies, toStart, isProbing);
+      await waitForStartTurn(db, turns, toStart, isProbing);
       return starter.start(toStart);
     },
 

@@ -2,8 +2,8 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
-import { requestStartTurn, type StartTurn } from '../../store/executions/pacing.js';
-import type { Dependencies } from '../dependencies.js';
+import { requestStartTurns, type StartRequest, type StartTurn } from '../../store/executions/pacing.js';
+import type { Db } from '../../store/database.js';
 import { withHeartbeat } from '../heartbeat.js';
 import { quotaScope } from './context.js';
 
@@ -13,30 +13,71 @@ const LONGEST_WAIT_MS = 2000;
 const LAST_WAITING_POSITION = 10;
 
 /**
+ * Requests turns for the executions of this process. While one request for an account and region is under way, the next
+ * ones wait for each other, and are then made as one: thousands of executions that start at the same moment would else
+ * queue for the same row, and hold the connections and the slots that other accounts need.
+ */
+export class StartTurns {
+  /** What waits for the request that is under way, by account and region. */
+  readonly #waiting = new Map<string, WaitingRequest[]>();
+
+  /** @param perSecond StartRun calls a second in one account and region, of all workers together */
+  constructor(
+    private readonly db: Db,
+    readonly perSecond: number,
+  ) {}
+
+  /** @param scope account and region */
+  request(scope: string, request: StartRequest): Promise<StartTurn> {
+    return new Promise((resolve, reject) => {
+      const waiting = this.#waiting.get(scope);
+      const added = { ...request, resolve, reject };
+      if (waiting !== undefined) return void waiting.push(added);
+      this.#waiting.set(scope, [added]);
+      void this.#requestAll(scope);
+    });
+  }
+
+  async #requestAll(scope: string): Promise<void> {
+    for (;;) {
+      const requests = this.#waiting.get(scope)!;
+      if (requests.length === 0) return void this.#waiting.delete(scope);
+      this.#waiting.set(scope, []);
+      try {
+        const turns = await requestStartTurns(this.db, scope, this.perSecond, requests);
+        for (const [at, { resolve }] of requests.entries()) resolve(turns[at]!);
+      } catch (error) {
+        for (const { reject } of requests) reject(error);
+      }
+    }
+  }
+}
+
+interface WaitingRequest extends StartRequest {
+  resolve: (turn: StartTurn) => void;
+  reject: (error: unknown) => void;
+}
+
+/**
  * Waits until the execution may call StartRun. A short wait is spent here. A longer one fails as `Waiting` with the
  * time of the next try, so that waiting takes neither a slot of the worker nor history.
  * @param isBlocked whether the status says what blocks the execution; its place in the queue must not replace that.
  */
 export async function waitForStartTurn(
-  { db, settings }: Pick<Dependencies, 'db' | 'settings'>,
+  db: Db,
+  turns: StartTurns,
   execution: ExecutionContext,
   isBlocked: boolean,
 ): Promise<void> {
   const scope = quotaScope(execution);
-  const perSecond = settings.startRunsPerSecond;
   for (;;) {
-    const turn = await requestStartTurn(db, {
-      executionId: execution.id,
-      flowId: execution.flow.id,
-      scope,
-      perSecond,
-    });
+    const turn = await turns.request(scope, { executionId: execution.id, flowId: execution.flow.id });
     if (turn.wait === 0) return;
     if (turn.wait <= LONGEST_WAIT_MS && turn.position <= LAST_WAITING_POSITION) {
       await withHeartbeat(() => Context.current().sleep(turn.wait));
       continue;
     }
-    const message = describeWait(turn, scope, perSecond, new Date());
+    const message = describeWait(turn, scope, turns.perSecond, new Date());
     if (!isBlocked) await updateExecution(db, execution.id, { statusDescription: message });
     throw ApplicationFailure.create({
       type: 'Waiting',

@@ -24,74 +24,145 @@ const LONGEST_WAIT_SECONDS = 60;
 /** A long queue asks less often: all executions of a queue together make at most so many requests a second. */
 const MOST_REQUESTS_PER_SECOND = 20;
 
+/** An execution that wants to call StartRun. */
+export interface StartRequest {
+  executionId: string;
+  flowId: string;
+}
+
 /**
- * Requests a turn to call StartRun in an account and region. All workers share the turns. Flows alternate, so that
- * one with hundreds of executions does not hold up one with a single execution. Within a flow the oldest execution is
- * first.
+ * Requests turns to call StartRun in an account and region, for several executions at once; at most one of them gets
+ * its turn. All workers share the turns. Flows alternate, so that a flow with many executions does not delay one with
+ * few. Within a flow, the oldest is first.
  * @param scope account and region
  * @param perSecond most turns in a second
+ * @returns the answers, in the order of the requests
  */
-export async function requestStartTurn(
+export async function requestStartTurns(
   db: Db,
-  { executionId, flowId, scope, perSecond }: { executionId: string; flowId: string; scope: string; perSecond: number },
-): Promise<StartTurn> {
+  scope: string,
+  perSecond: number,
+  requests: readonly StartRequest[],
+): Promise<StartTurn[]> {
   const interval = 1 / perSecond;
   // While nobody waits, one statement is enough.
-  const free = await sql`
+  if (requests.length === 1 && (await takeFreeTurn(db, scope, interval)))
+    return [{ wait: 0, left: 0, position: 1, waiting: 0, interval }];
+  return db.transaction().execute(async (transaction) => {
+    const pace = await lockPace(transaction, scope, interval);
+    const places = await queue(transaction, scope, requests);
+    const next =
+      pace.freeIn > 0 ? undefined : requests.find(({ executionId }) => places.get(executionId)!.position === 1);
+    if (next !== undefined) await takeTurn(transaction, scope, next, pace.interval);
+    const taken = next === undefined ? 0 : 1;
+    const freeIn = next === undefined ? Math.max(0, pace.freeIn) : pace.interval;
+    const turns = requests.map((each): StartTurn => {
+      const { position, waiting } = places.get(each.executionId)!;
+      if (each === next) return { wait: 0, left: 0, position, waiting, interval: pace.interval };
+      const left = freeIn + (position - 1 - taken) * pace.interval;
+      const wait = Math.min(left, Math.max(LONGEST_WAIT_SECONDS, waiting / MOST_REQUESTS_PER_SECOND));
+      return {
+        wait: Math.max(1, Math.ceil(wait * 1000)),
+        left: Math.ceil(left * 1000),
+        position: position - taken,
+        waiting: waiting - taken,
+        interval: pace.interval,
+      };
+    });
+    await setDue(
+      transaction,
+      requests.map(({ executionId }) => executionId),
+      turns.map(({ wait }) => wait),
+    );
+    return turns;
+  });
+}
+
+async function takeFreeTurn(db: Db, scope: string, interval: number): Promise<boolean> {
+  const taken = await sql`
     update start_pace set next_at = now() + make_interval(secs => greatest(${interval}::float8, penalty))
     where scope = ${scope} and next_at <= now()
       and not exists (select 1 from start_queue q where q.scope = ${scope})`.execute(db);
-  if (free.numAffectedRows === 1n) return { wait: 0, left: 0, position: 1, waiting: 0, interval };
-  return db.transaction().execute(async (transaction) => {
-    await sql`insert into start_pace (scope) values (${scope}) on conflict do nothing`.execute(transaction);
-    const pace = (
-      await sql<{ free_in: number; interval: number }>`
-      select extract(epoch from next_at - clock_timestamp())::float8 as free_in,
+  return taken.numAffectedRows === 1n;
+}
+
+/**
+ * Has the account and region for itself until the transaction ends.
+ * @returns the seconds until a turn is free, and between two turns
+ */
+async function lockPace(
+  transaction: DbOrTransaction,
+  scope: string,
+  interval: number,
+): Promise<{ freeIn: number; interval: number }> {
+  for (;;) {
+    const { rows } = await sql<{ freeIn: number; interval: number }>`
+      select extract(epoch from next_at - clock_timestamp())::float8 as "freeIn",
         greatest(${interval}::float8, penalty) as interval
-      from start_pace where scope = ${scope} for update`.execute(transaction)
-    ).rows[0]!;
-    await sql`
-      insert into start_queue (execution_id, scope, flow_id, due_at)
-      values (${executionId}, ${scope}, ${flowId}, clock_timestamp())
-      on conflict (execution_id) do update set due_at = excluded.due_at`.execute(transaction);
-    const place = (
-      await sql<{ position: number; waiting: number }>`
-      select position::int, waiting::int from (
-        select execution_id, count(*) over () as waiting,
-          row_number() over (order by round, last_at nulls first, execution_id) as position
-        from (
-          select q.execution_id, t.last_at,
-            row_number() over (partition by q.flow_id order by q.execution_id) as round
-          from start_queue q left join start_turns t on t.scope = q.scope and t.flow_id = q.flow_id
-          where q.scope = ${scope} and q.due_at > clock_timestamp() - make_interval(secs => ${ABSENT_SECONDS})
-        ) rounds
-      ) places where execution_id = ${executionId}`.execute(transaction)
-    ).rows[0]!;
-    if (place.position === 1 && pace.free_in <= 0) {
-      await sql`
-        delete from start_queue where execution_id = ${executionId}
-          or (scope = ${scope} and due_at < now() - interval '1 hour')`.execute(transaction);
-      await sql`
-        insert into start_turns values (${scope}, ${flowId}, clock_timestamp())
-        on conflict (scope, flow_id) do update set last_at = excluded.last_at`.execute(transaction);
-      await sql`
-        update start_pace
-        set next_at = clock_timestamp() + make_interval(secs => greatest(${interval}::float8, penalty))
-        where scope = ${scope}`.execute(transaction);
-      return { wait: 0, left: 0, ...place, interval: pace.interval };
-    }
-    const left = Math.max(0, pace.free_in) + (place.position - 1) * pace.interval;
-    const wait = Math.min(left, Math.max(LONGEST_WAIT_SECONDS, place.waiting / MOST_REQUESTS_PER_SECOND));
-    await sql`
-      update start_queue set due_at = clock_timestamp() + make_interval(secs => ${wait}::float8)
-      where execution_id = ${executionId}`.execute(transaction);
-    return {
-      wait: Math.max(1, Math.ceil(wait * 1000)),
-      left: Math.ceil(left * 1000),
-      ...place,
-      interval: pace.interval,
-    };
-  });
+      from start_pace where scope = ${scope} for update`.execute(transaction);
+    if (rows[0] !== undefined) return rows[0];
+    await sql`insert into start_pace (scope) values (${scope}) on conflict do nothing`.execute(transaction);
+  }
+}
+
+/**
+ * Adds executions to the queue. The first executions of all flows come before the second ones.
+ * @returns the place of each
+ */
+async function queue(
+  transaction: DbOrTransaction,
+  scope: string,
+  requests: readonly StartRequest[],
+): Promise<Map<string, { position: number; waiting: number }>> {
+  const ids = requests.map(({ executionId }) => executionId);
+  await sql`
+    insert into start_queue (execution_id, scope, flow_id, due_at)
+    select distinct on (id) id, ${scope}, flow_id, clock_timestamp()
+    from unnest(${ids}::uuid[], ${requests.map(({ flowId }) => flowId)}::uuid[]) as request(id, flow_id)
+    on conflict (execution_id) do update set due_at = excluded.due_at`.execute(transaction);
+  // Counts instead of sorting the whole queue: each request in a long queue asks for its place.
+  const { rows } = await sql<{ id: string; position: number; waiting: number }>`
+    with present as (
+      select execution_id, flow_id, row_number() over (partition by flow_id order by execution_id) - 1 as earlier
+      from start_queue
+      where scope = ${scope} and due_at > clock_timestamp() - make_interval(secs => ${ABSENT_SECONDS})
+    ), flows as (
+      select flow_id, count(*) as many from present group by flow_id
+    ), ranked as (
+      select f.*, row_number() over (order by t.last_at nulls first, f.flow_id) as rank
+      from flows f left join start_turns t on t.flow_id = f.flow_id and t.scope = ${scope}
+    )
+    select p.execution_id as id, sum(r.many)::int as waiting,
+      1 + sum(least(r.many, p.earlier + case when r.rank < own.rank then 1 else 0 end))::int as position
+    from present p join ranked own on own.flow_id = p.flow_id cross join ranked r
+    where p.execution_id = any(${ids}::uuid[])
+    group by p.execution_id`.execute(transaction);
+  return new Map(rows.map(({ id, ...place }) => [id, place]));
+}
+
+async function takeTurn(
+  transaction: DbOrTransaction,
+  scope: string,
+  { executionId, flowId }: StartRequest,
+  interval: number,
+): Promise<void> {
+  await sql`
+    delete from start_queue where execution_id = ${executionId}
+      or (scope = ${scope} and due_at < now() - interval '1 hour')`.execute(transaction);
+  await sql`
+    insert into start_turns values (${scope}, ${flowId}, clock_timestamp())
+    on conflict (scope, flow_id) do update set last_at = excluded.last_at`.execute(transaction);
+  await sql`
+    update start_pace set next_at = clock_timestamp() + make_interval(secs => ${interval}::float8)
+    where scope = ${scope}`.execute(transaction);
+}
+
+/** Notes when executions that are in the queue will ask again. @param waits milliseconds */
+async function setDue(transaction: DbOrTransaction, ids: readonly string[], waits: readonly number[]): Promise<void> {
+  await sql`
+    update start_queue q set due_at = clock_timestamp() + make_interval(secs => turn.wait / 1000)
+    from unnest(${ids}::uuid[], ${waits}::float8[]) as turn(id, wait)
+    where q.execution_id = turn.id`.execute(transaction);
 }
 
 /** Removes an execution that has ended from the queue. */

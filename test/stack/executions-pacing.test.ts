@@ -1,10 +1,17 @@
 /** @module-tag long */
 import { setTimeout as pause } from 'node:timers/promises';
 import { sql } from 'kysely';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { GetRunBudget } from '../../activities/executions/getRunBudget.js';
+import { StartTurns } from '../../activities/executions/startTurn.js';
 import { type Db, newId } from '../../store/database.js';
-import { requestStartTurn, leaveStartQueue, lowerStartRate, raiseStartRate } from '../../store/executions/pacing.js';
+import {
+  leaveStartQueue,
+  lowerStartRate,
+  raiseStartRate,
+  requestStartTurns,
+  type StartTurn,
+} from '../../store/executions/pacing.js';
 import { waitFor } from '../support.js';
 import { startTestPostgres } from '../postgres.js';
 
@@ -33,6 +40,15 @@ async function logTurns(owner: Db): Promise<void> {
 afterAll(async () => {
   await db?.destroy();
 });
+
+interface TurnRequest {
+  executionId: string;
+  flowId: string;
+  scope: string;
+  perSecond: number;
+}
+const requestStartTurn = async (at: Db, { scope, perSecond, ...request }: TurnRequest): Promise<StartTurn> =>
+  (await requestStartTurns(at, scope, perSecond, [request]))[0]!;
 
 /**
  * Asks again after each wait, as a retried activity does, until it gets a turn. @returns the time of the turn and the
@@ -93,6 +109,89 @@ it('returns position and queue length, and does not wait for a caller that left'
     position: 1,
     waiting: 1,
   });
+});
+
+it('gives each execution a place of its own, in which flows alternate', async () => {
+  const scope = 'places/us-west-2';
+  const [first, ...others] = Array.from({ length: 4 }, () => newId());
+  await turn(scope, first!, 0.001);
+  // Flows with 1, 2, 5 and 9 executions; the first one had the last turn.
+  const queued = [first!, ...others].flatMap((flowId, at) =>
+    Array.from({ length: [1, 2, 5, 9][at]! }, () => ({ flowId, executionId: newId() })),
+  );
+  const request = ({ flowId, executionId }: (typeof queued)[number]) =>
+    requestStartTurn(db, { executionId, flowId, scope, perSecond: 0.001 });
+  for (const each of queued) await request(each);
+  const places: { position: number; flowId: string; executionId: string }[] = [];
+  for (const each of queued) {
+    const { position, waiting } = await request(each);
+    expect(waiting).toBe(17);
+    places.push({ ...each, position });
+  }
+  places.sort((one, other) => one.position - other.position);
+  expect(places.map(({ position }) => position)).toEqual(Array.from({ length: 17 }, (_, at) => at + 1));
+  // Round by round: all four flows, with the one that had a turn at the end; then those that have more.
+  const [small, ...rest] = [first!, ...[...others].sort()];
+  const round = (at: number): string[] =>
+    [...rest, small!].filter((flowId) => queued.filter((each) => each.flowId === flowId).length > at);
+  expect(places.map(({ flowId }) => flowId)).toEqual(Array.from({ length: 9 }, (_, at) => round(at)).flat());
+  for (const flowId of others) {
+    const own = places.filter((each) => each.flowId === flowId).map(({ executionId }) => executionId);
+    expect(own).toEqual([...own].sort());
+  }
+});
+
+it('answers many executions of a process together, one of which gets the turn', async () => {
+  const scope = 'together/us-west-2';
+  const turns = new StartTurns(db, 0.001);
+  const [many, few] = [newId(), newId()].sort();
+  const ids = Array.from({ length: 40 }, () => newId()).sort();
+  const flowOf = (at: number): string => (at < 38 ? many! : few!);
+  const requestAll = () =>
+    Promise.all(ids.map((executionId, at) => turns.request(scope, { executionId, flowId: flowOf(at) })));
+  const spy = vi.spyOn(db, 'transaction');
+  const answers = await requestAll();
+  // The first one asked alone, and the others together.
+  expect(answers.filter(({ wait }) => wait === 0)).toHaveLength(1);
+  expect(answers[0]!.wait).toBe(0);
+  expect(spy.mock.calls.length).toBe(2);
+  spy.mockRestore();
+  // The place of each is its own, and the other flow comes between.
+  expect(
+    answers
+      .slice(1)
+      .map(({ position }) => position)
+      .sort((a, b) => a - b),
+  ).toEqual(Array.from({ length: 39 }, (_, at) => at + 1));
+  expect(answers.slice(38).map(({ position }) => position)).toEqual([1, 3]);
+  expect(new Set(answers.slice(1).map(({ waiting }) => waiting))).toEqual(new Set([39]));
+  // A turn is free again: whoever is first gets it, although others ask too.
+  await sql`update start_pace set next_at = now() where scope = ${scope}`.execute(db);
+  const again = await Promise.all(
+    ids.slice(1).map((executionId, at) => turns.request(scope, { executionId, flowId: flowOf(at + 1) })),
+  );
+  expect(again.flatMap(({ wait }, at) => (wait === 0 ? [at + 1] : []))).toEqual([38]);
+  const { rows } = await sql<{ count: number }>`
+    select count(*)::int as count from start_queue where scope = ${scope}`.execute(db);
+  expect(rows[0]!.count).toBe(38);
+  // The same execution may ask twice, because its activity seemed dead.
+  const request = { executionId: ids[1]!, flowId: many! };
+  const [, one, other] = await Promise.all([1, 2, 3].map(() => turns.request(scope, request)));
+  expect(one).toEqual(other);
+});
+
+it('tells each of several executions why the database did not answer, and asks again for the next', async () => {
+  const scope = 'failing/us-west-2';
+  const turns = new StartTurns(db, 0.001);
+  const request = () => turns.request(scope, { executionId: newId(), flowId: newId() });
+  await request();
+  const spy = vi.spyOn(db, 'transaction').mockImplementation(() => {
+    throw new Error('The database is away');
+  });
+  const failed = await Promise.allSettled(Array.from({ length: 3 }, request));
+  expect(failed.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected']);
+  spy.mockRestore();
+  expect((await request()).position).toBe(1);
 });
 
 it('separates accounts and regions', async () => {
