@@ -56,7 +56,7 @@ it.skipIf(!canMakeCertificates)('reads any length over one TLS connection, which
   const server = createTlsServer({ cert: readFileSync(certFile), key: readFileSync(keyFile) }, (socket) => {
     connections++;
     socket.on('error', () => undefined);
-    socket.on('data', (request) => {
+    socket.on('data', (request: Buffer) => {
       const length = Number(/^GET \/(\d+)/.exec(request.toString())![1]);
       socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${length}\r\n\r\n`);
       socket.write(Buffer.alloc(length));
