@@ -1,5 +1,6 @@
 import type { AwsSessions } from '../aws/sessions.js';
 import type { Db } from '../store/database.js';
+import type { ExecutionContext } from '../store/executions/load.js';
 import type { Watch } from '../store/executions/watches.js';
 import type { Secrets } from '../store/secrets.js';
 import type { Orchestrator } from '../temporal/client.js';
@@ -55,7 +56,7 @@ export interface Dependencies {
     allowsOpenRoles?: boolean;
   };
   /** Watches HealthOmics runs (`RunWatching`). `scope`: the account and region. */
-  watching: { register: (scope: string, watch: Watch) => Promise<void> };
+  watching: { register: (scope: string, watch: Watch, execution: ExecutionContext) => Promise<void> };
   /** Seals the records in buckets. Absent where polony keeps none. */
   secrets?: Secrets;
   /** Absent where this worker delivers no webhooks. */

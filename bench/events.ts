@@ -40,12 +40,12 @@ export async function events(report: Report): Promise<void> {
       try {
         const runs = new Runs(bench, s3);
         report.say(`  by polls, every ${POLL_SECONDS} s`);
-        const byPoll = await runs.follow('POLL', async () => undefined);
+        const byPoll = await runs.follow('POLL', RUNS, async () => undefined);
         bench.stack.env.POLONY_UPLOAD_POLL_SECONDS = NEVER;
         bench.stack.env.POLONY_RUN_POLL_SECONDS = '3600';
         await bench.stack.crash('worker');
         report.say('  by events');
-        const byEvent = await runs.follow('EVENT', (event) => post(bench, event));
+        const byEvent = await runs.follow('EVENT', 1, (event) => post(bench, event));
         for (const { of, name } of WAITS) {
           const [polled, pushed] = [median(byPoll[of]), median(byEvent[of])];
           report.row({
@@ -107,8 +107,12 @@ class Runs {
     this.#emulator = bench.stack.aws.emulator;
   }
 
-  /** Uploads runs one after the other, each until its execution has completed. @param announce sends an event */
-  async follow(prefix: string, announce: (event: object) => Promise<void>): Promise<Waits> {
+  /**
+   * Follows runs until their executions have completed.
+   * @param atOnce how many at the same time; each begins at a moment of its own
+   * @param announce sends an event
+   */
+  async follow(prefix: string, atOnce: number, announce: (event: object) => Promise<void>): Promise<Waits> {
     const uploads = await runConcurrently(RUNS, (at) => this.#upload(`${prefix}${at}`));
     await this.bench.call('POST', `/v1/storage-connections/${this.bench.storageConnectionId}/discover`);
     await until('the runs to be followed', async () => {
@@ -118,11 +122,17 @@ class Runs {
     // The first looks at the uploads, which come at once, are over.
     await pause(2000);
     const waits: Waits = { start: [], end: [] };
-    for (const upload of uploads) {
-      const run = await this.#start(upload, announce, waits);
+    const untilSomeMoment = (): Promise<void> => pause(atOnce === 1 ? 0 : Math.random() * POLL_SECONDS * 1000);
+    const follow = async (at: number): Promise<void> => {
+      await untilSomeMoment();
+      const run = await this.#start(uploads[at]!, announce, waits);
       await until('the run to be seen running', async () => (await this.#statusOf(run)).endsWith('RUNNING'));
+      // Events that come one after the other within two seconds cause one poll. A run takes hours.
+      await pause(2100);
+      await untilSomeMoment();
       await this.#end(run, announce, waits);
-    }
+    };
+    await runConcurrently(RUNS, follow, atOnce);
     return waits;
   }
 
@@ -146,7 +156,6 @@ class Runs {
   ): Promise<EmulatedRun> {
     const { bucket } = this.#account;
     const [Key, Body] = [`${folder}/RunUploaded.json`, runUploadedText(run, 'completed')];
-    const known = this.#emulator.runs.size;
     await this.s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body }));
     const began = Date.now();
     await announce({
@@ -154,8 +163,10 @@ class Runs {
       'detail-type': 'Object Created',
       detail: { bucket: { name: bucket }, object: { key: Key, size: Body.length } },
     });
-    await until('StartRun', () => this.#emulator.runs.size > known);
-    const started = [...this.#emulator.runs.values()].at(-1)!;
+    const find = (): EmulatedRun | undefined =>
+      [...this.#emulator.runs.values()].find(({ parameters }) => JSON.stringify(parameters).includes(`/${folder}`));
+    await until('StartRun', () => find() !== undefined);
+    const started = find()!;
     waits.start.push(started.createdAt - began);
     return started;
   }

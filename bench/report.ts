@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { plotRatios, plotSeries } from './plots.js';
 
 /** A measurement and its reference, both in the same unit and from the same run. */
 export interface Row {
@@ -15,6 +16,8 @@ export interface Row {
   /** What the row should reach, in words; absent for a row that is only reported. */
   reach?: string;
   met?: boolean;
+  /** The line of a plot that the row is a point of, and for how many open executions. */
+  series?: { title: string; at: number };
   /** Why a row without a value was not measured. */
   problem?: string;
 }
@@ -40,7 +43,10 @@ export function lineOf({ name, value, against, unit, of, ratio, reach, met, prob
   );
 }
 
-/** Writes `bench/report/<name>.json` and `.md`, and the table to standard output. */
+/**
+ * Writes `bench/report/<name>.json` and `.md` with its plots (`.svg`), and the table to standard output. The Markdown
+ * shows absolute figures for the reader; only ratios can be compared with another machine.
+ */
 export function writeReport(rows: readonly Row[], notes: readonly string[], fileName = 'report'): void {
   const folder = fileURLToPath(new URL('./report/', import.meta.url));
   mkdirSync(folder, { recursive: true });
@@ -51,13 +57,22 @@ export function writeReport(rows: readonly Row[], notes: readonly string[], file
     ratio: round(row.ratio),
   }));
   writeFileSync(path.join(folder, `${fileName}.json`), `${JSON.stringify(shown, null, 2)}\n`);
+  const plots = new Map([
+    [`${fileName}.svg`, plotRatios(shown)],
+    ...[...new Set(shown.flatMap(({ series }) => series?.title ?? []))].map((title): [string, string] => [
+      `${fileName}-${title.toLowerCase().replace(/[^a-z0-9]+/g, '-')}.svg`,
+      plotSeries(title, shown),
+    ]),
+  ]);
+  for (const [file, plot] of plots) writeFileSync(path.join(folder, file), plot);
   const lines = [
     '| measured | value | against | ratio | reach | met |',
     '|---|---|---|---|---|---|',
     ...shown.map(lineOf),
     ...(notes.length > 0 ? ['', ...notes.map((note) => `- ${note}`)] : []),
   ];
-  writeFileSync(path.join(folder, `${fileName}.md`), `${lines.join('\n')}\n`);
+  const images = [...plots.keys()].map((file) => `![${file}](${file})`);
+  writeFileSync(path.join(folder, `${fileName}.md`), `${[...lines, '', ...images].join('\n')}\n`);
   process.stdout.write(`\n${lines.join('\n')}\n`);
 }
 

@@ -57,10 +57,14 @@ export class RunWatcher {
   constructor(
     private readonly dependencies: WatcherDependencies,
     private readonly watch: Watch,
+    /** As the activity has loaded it; undefined where another process has registered the watch. */
+    execution: ExecutionContext | undefined,
     private readonly source: EventSource,
     /** Shows why the last poll failed; undefined: it succeeded. */
     private readonly showTrouble: (trouble: string | undefined) => void,
-  ) {}
+  ) {
+    if (execution !== undefined) this.#poller = RunPoller.of(dependencies, execution);
+  }
 
   /**
    * @returns how the activity ends
@@ -123,7 +127,11 @@ class RunPoller {
 
   /** @throws ApplicationFailure where the database has forgotten the run. The activity looks for it elsewhere. */
   static async load(dependencies: WatcherDependencies, executionId: string): Promise<RunPoller> {
-    const execution = await loadExecution(dependencies.db, executionId);
+    return RunPoller.of(dependencies, await loadExecution(dependencies.db, executionId));
+  }
+
+  /** @throws as {@link load} */
+  static of(dependencies: WatcherDependencies, execution: ExecutionContext): RunPoller {
     if (execution.healthOmics === null)
       throw ApplicationFailure.retryable('The database has forgotten the HealthOmics run', 'RunForgotten');
     return new RunPoller(dependencies, execution, execution.healthOmics);

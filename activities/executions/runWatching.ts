@@ -8,6 +8,7 @@ import {
   removeWatch,
   type Watch,
 } from '../../store/executions/watches.js';
+import type { ExecutionContext } from '../../store/executions/load.js';
 import type { Dependencies } from '../dependencies.js';
 import { Leases, RENEW_MS } from '../leases.js';
 import { GetRunBudget } from './getRunBudget.js';
@@ -86,14 +87,16 @@ export class RunWatching {
   /**
    * Registers an activity that waits for the run of an execution to change.
    * @param scope account and region
+   * @param execution as the activity has loaded it
    */
-  async register(scope: string, watch: Watch): Promise<void> {
+  async register(scope: string, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { db } = this.dependencies;
-    await registerWatch(db, scope, watch);
-    if (this.#leases.isHeld(leaseOf(scope))) return this.#begin(scope, watch);
+    const isMine = (): boolean => this.#leases.isHeld(leaseOf(scope));
+    await registerWatch(db, scope, watch, !isMine());
+    if (isMine()) return this.#begin(scope, watch, execution);
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
-    if (this.#leases.isHeld(leaseOf(scope))) await this.#loadAll([scope]);
+    if (isMine()) await this.#loadAll([scope]);
   }
 
   /** Another process registered a watch. @param announcement as on `WATCHES_CHANNEL` */
@@ -159,7 +162,7 @@ export class RunWatching {
     for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) this.#begin(scope, watch);
   }
 
-  #begin(scope: string, watch: Watch): void {
+  #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
@@ -167,12 +170,12 @@ export class RunWatching {
     before?.stop.abort();
     const watching: Watching = { scope, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
-    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch)).finally(() => {
+    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, execution)).finally(() => {
       if (this.#watched.get(watch.executionId) === watching) this.#watched.delete(watch.executionId);
     });
   }
 
-  async #watch({ scope, stop: { signal } }: Watching, watch: Watch): Promise<void> {
+  async #watch({ scope, stop: { signal } }: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { orchestrator, ...dependencies } = this.dependencies;
     const turns = this.budget.watch(scope, watch.executionId);
     const throwIfLost = (): void => this.#throwIfLost(scope, signal);
@@ -180,6 +183,7 @@ export class RunWatching {
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
+      execution,
       `omics/${scope}`,
       (trouble) => {
         if (trouble === shown) return;

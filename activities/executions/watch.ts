@@ -36,12 +36,8 @@ export function createWatchActivities(dependencies: WatchDependencies) {
       // The workflow was reset to an earlier attempt, and must learn of the run that it watches.
       const isOther = attempt !== undefined && attempt !== execution.attempt;
       const { info } = Context.current();
-      await dependencies.watching.register(quotaScope(execution), {
-        executionId,
-        taskToken: info.taskToken,
-        from: isOther ? null : from,
-        probing,
-      });
+      const watch = { executionId, taskToken: info.taskToken, from: isOther ? null : from, probing };
+      await dependencies.watching.register(quotaScope(execution), watch, execution);
       if (info.heartbeatTimeoutMs !== undefined) await heartbeatUntilOver();
       throw new CompleteAsyncError();
     },

@@ -104,22 +104,14 @@ export async function recordResourcesUsed(
   db: DbOrTransaction,
   { flow, compute }: Pick<ExecutionContext, 'flow' | 'compute'>,
 ): Promise<ResourceToVerify[]> {
-  const flows = await db
-    .updateTable('flows')
-    .set({ time_used: new Date() })
-    .where('id', '=', flow.id)
-    .returning(['id', 'name', 'status'])
-    .execute();
-  const computes = await db
-    .updateTable('compute_connections')
-    .set({ time_used: new Date() })
-    .where('id', '=', compute.id)
-    .returning(['id', 'name', 'status'])
-    .execute();
-  return [
-    ...flows.map((row) => ({ kind: 'flow' as const, ...row })),
-    ...computes.map((row) => ({ kind: 'computeConnection' as const, ...row })),
-  ]
-    .filter(({ status }) => status === 'FAILED')
-    .map(({ kind, id, name }) => ({ kind, id, name }));
+  const { rows } = await sql<ResourceToVerify>`
+    with flow as (
+      update flows set time_used = now() where id = ${flow.id} returning id, name, status
+    ), compute as (
+      update compute_connections set time_used = now() where id = ${compute.id} returning id, name, status
+    )
+    select 'flow' as kind, id, name from flow where status = 'FAILED'
+    union all
+    select 'computeConnection', id, name from compute where status = 'FAILED'`.execute(db);
+  return rows;
 }

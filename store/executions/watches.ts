@@ -19,8 +19,9 @@ export const WATCHES_CHANNEL = 'polony_watches';
 /**
  * Registers an activity that waits, instead of the one that waited for the same execution before.
  * @param scope the account and region whose quotas the polls count against
+ * @param announce whether other processes must hear of it
  */
-export async function registerWatch(db: Db, scope: string, watch: Watch): Promise<void> {
+export async function registerWatch(db: Db, scope: string, watch: Watch, announce: boolean): Promise<void> {
   const row = {
     scope,
     task_token: Buffer.from(watch.taskToken),
@@ -33,6 +34,7 @@ export async function registerWatch(db: Db, scope: string, watch: Watch): Promis
     .values({ execution_id: watch.executionId, ...row })
     .onConflict((conflict) => conflict.column('execution_id').doUpdateSet(row))
     .execute();
+  if (!announce) return;
   await sql`select pg_notify(${WATCHES_CHANNEL}, ${`${scope} ${watch.executionId}`})`.execute(db);
 }
 

@@ -1,3 +1,4 @@
+import { sql } from 'kysely';
 import type { PermissionAction } from '../../domain/iam/permissions.js';
 import type { Probe } from '../../domain/verification/report.js';
 import type { DbOrTransaction } from '../database.js';
@@ -15,20 +16,21 @@ export async function recordEvidence(
   error?: { code: string; message: string },
 ): Promise<boolean> {
   const granted = error === undefined;
-  const known = await db
-    .selectFrom('permission_evidence')
-    .select('granted')
-    .where('provider_id', '=', providerId)
-    .where('action', '=', action)
-    .where('resource', '=', resource)
-    .executeTakeFirst();
-  const values = { granted, error_code: error?.code ?? null, error_message: error?.message ?? null, time: new Date() };
-  await db
-    .insertInto('permission_evidence')
-    .values({ provider_id: providerId, action, resource, ...values })
-    .onConflict((conflict) => conflict.columns(['provider_id', 'action', 'resource']).doUpdateSet(values))
-    .execute();
-  return known?.granted !== granted;
+  const { rows } = await sql<{ granted: boolean }>`
+    with known as (
+      select * from permission_evidence
+      where provider_id = ${providerId} and action = ${action} and resource = ${resource}
+    ), written as (
+      insert into permission_evidence (provider_id, action, resource, granted, error_code, error_message, time)
+      select ${providerId}, ${action}, ${resource}, ${granted}, ${error?.code ?? null}, ${error?.message ?? null}, now()
+      -- A row that says the same since a moment ago is not worth a write.
+      where not exists (select 1 from known where granted = ${granted} and error_code is not distinct from
+        ${error?.code ?? null}::text and time > now() - interval '1 minute')
+      on conflict (provider_id, action, resource) do update set granted = excluded.granted,
+        error_code = excluded.error_code, error_message = excluded.error_message, time = excluded.time
+    )
+    select granted from known`.execute(db);
+  return rows[0]?.granted !== granted;
 }
 
 /**
