@@ -137,6 +137,8 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
       reach: 'at most 31 events',
       met: events.length <= 31,
     });
+    const { historySize } = await temporal.workflow.getHandle(`execution/${id}`).describe();
+    report.note(`the history of an execution that was seen pending and running has ${historySize} bytes`);
     // No activity has a heartbeat timeout while the run is watched, and watching sends none.
     const actions = events.filter((event) => BILLED.some((kind) => event[kind] != null)).length;
     report.row({

@@ -27,7 +27,8 @@ export async function watching(report: Report): Promise<void> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   await withBenchStack(
     {
-      // The first polls of all runs come soon, so that the worker knows all of each. There is no second one.
+      // The first polls of all runs come soon, so that the worker knows all of each. There is no second one. A sweep
+      // would start the copies, which have no workflow of their own.
       env: { POLONY_GET_RUNS_PER_SECOND: '1000', POLONY_RUN_POLL_SECONDS: '3600' },
       omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 } },
       say: report.say,
@@ -61,9 +62,9 @@ class Watching {
     const { report, bench } = this;
     const { stack } = bench;
     await this.#startSome(20);
+    const speeds = [await this.#measureStarts()];
     await pause(5000);
     const idle = usageOf(stack.worker!.pid);
-    const speeds = [await this.#measureStarts()];
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
     const waiters = new Map<number, Waiters>();
     const memory = new Map<number, number>();
@@ -107,11 +108,18 @@ class Watching {
     this.#started.push(...ids);
     await until('the started runs to be watched', async () => {
       const { rows } = await this.db.query<{ count: number }>(
-        `select count(*)::int as count from watches w join executions e on e.id = w.execution_id
-         where e.id = any($1) and w.from_status = 'RUNNING'`,
+        `select count(*)::int as count from watches where execution_id = any($1) and from_status = 'RUNNING'`,
         [ids],
       );
       return rows[0]!.count === count;
+    }).catch(async (error: unknown) => {
+      const { rows } = await this.db.query<{ status: string }>(
+        `select e.id, e.status, e.status_description, e.workflow_started, w.from_status
+         from executions e left join watches w on w.execution_id = e.id
+         where e.id = any($1) and w.from_status is distinct from 'RUNNING'`,
+        [ids],
+      );
+      throw new Error(`${(error as Error).message}: ${JSON.stringify(rows)}`, { cause: error });
     });
   }
 

@@ -9,10 +9,10 @@ import { startProcess } from './processes.js';
 import type { RawMessage } from './rawMessages.js';
 
 /** Pages of 1,000 objects that make one measurement. */
-const PAGES = 60;
-const ROUNDS = 5;
+const PAGES = 40;
+const ROUNDS = 3;
 /** Pages with download URLs that make one measurement. Each URL is signed. */
-const SIGNED_PAGES = 4;
+const SIGNED_PAGES = 2;
 
 const LISTING = listingKey({ bucket: 'many-1', root: 'runs/' }, LARGE_PREFIX.slice('runs/'.length), true);
 
