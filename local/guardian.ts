@@ -483,7 +483,7 @@ async function stopLeftovers(recordDir: string): Promise<void> {
     const longest = record.children.reduce((sum, child) => sum + child.graceMs, 0) + 5000;
     await waitForEnd(record.watcher, record.boot, longest);
     for (const child of [...record.children].reverse()) await stopLeftover(child, record.boot);
-    for (const pid of markedProcesses(`${MARKER}=${record.id}:`, false)) await killAndWait(pid, pid);
+    await Promise.all(markedProcesses(`${MARKER}=${record.id}:`, false).map(async (pid) => killAndWait(pid, pid)));
     rmSync(recordFile, { force: true });
   }
 }

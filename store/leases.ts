@@ -30,7 +30,8 @@ export async function takeLeases(
  */
 export async function releaseLeases(db: DbOrTransaction, holder: string, names?: readonly string[]): Promise<void> {
   await sql`
-    delete from leases where expires_at < now() - interval '1 hour'
+    with dead as (select name from leases where expires_at < now() - interval '1 hour' for update skip locked)
+    delete from leases where name in (select name from dead)
       or holder = ${holder} and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
 }
 

@@ -22,14 +22,19 @@ export async function loadExecution(db: Db, executionId: string): Promise<Execut
       `The database has no execution ${executionId}. The sweep recovers it from Temporal where it can`,
       'ExecutionUnknown',
     );
-  noteLogIds({
-    executionId,
-    runId: execution.run.id,
-    providerId: execution.provider.id,
-    flowId: execution.flow.id,
-    ...(execution.healthOmics !== null && { healthOmicsRunId: execution.healthOmics.runId }),
-  });
+  noteExecutionIds(execution);
   return execution;
+}
+
+/** Adds the ids of an execution to the lines that the work at hand logs. */
+export function noteExecutionIds({ id, run, provider, flow, healthOmics }: ExecutionContext): void {
+  noteLogIds({
+    executionId: id,
+    runId: run.id,
+    providerId: provider.id,
+    flowId: flow.id,
+    ...(healthOmics !== null && { healthOmicsRunId: healthOmics.runId }),
+  });
 }
 
 /**

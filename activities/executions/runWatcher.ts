@@ -15,7 +15,7 @@ import { updateExecution } from '../../store/executions/update.js';
 import type { Watch } from '../../store/executions/watches.js';
 import type { Dependencies } from '../dependencies.js';
 import { runCall, withAwsErrors } from './awsCalls.js';
-import { loadExecution } from './context.js';
+import { loadExecution, noteExecutionIds } from './context.js';
 import type { WatchedRun } from './getRunBudget.js';
 import type { PollPace } from './pollPace.js';
 import { isRunOfOutput } from './runsInOutput.js';
@@ -63,7 +63,7 @@ export class RunWatcher {
     /** Shows why the last poll failed; undefined: it succeeded. */
     private readonly showTrouble: (trouble: string | undefined) => void,
   ) {
-    if (execution !== undefined) this.#poller = RunPoller.of(dependencies, execution);
+    if (execution?.healthOmics != null) this.#poller = RunPoller.of(dependencies, execution);
   }
 
   /**
@@ -132,6 +132,7 @@ class RunPoller {
 
   /** @throws as {@link load} */
   static of(dependencies: WatcherDependencies, execution: ExecutionContext): RunPoller {
+    noteExecutionIds(execution);
     if (execution.healthOmics === null)
       throw ApplicationFailure.retryable('The database has forgotten the HealthOmics run', 'RunForgotten');
     return new RunPoller(dependencies, execution, execution.healthOmics);

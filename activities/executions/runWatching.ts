@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { withLogIds } from '../../observability/logContext.js';
 import {
+  announceWatch,
   listWatchedScopes,
   listWatches,
   registerWatch,
@@ -92,11 +93,12 @@ export class RunWatching {
   async register(scope: string, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { db } = this.dependencies;
     const isMine = (): boolean => this.#leases.isHeld(leaseOf(scope));
-    await registerWatch(db, scope, watch, !isMine());
+    await registerWatch(db, scope, watch);
     if (isMine()) return this.#begin(scope, watch, execution);
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
-    if (isMine()) await this.#loadAll([scope]);
+    if (isMine()) return this.#loadAll([scope]);
+    await announceWatch(db, scope, watch);
   }
 
   /** Another process registered a watch. @param announcement as on `WATCHES_CHANNEL` */

@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { withDeadline } from '../../observability/deadline.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { requestStartTurns, type StartRequest, type StartTurn } from '../../store/executions/pacing.js';
@@ -9,6 +10,11 @@ import { quotaScope } from './context.js';
 
 /** The longest wait that an activity spends waiting itself, in milliseconds. */
 const LONGEST_WAIT_MS = 2000;
+/**
+ * When a request that the database does not answer fails, so that the next ones take another connection. If it succeeds
+ * later nevertheless, a turn is lost.
+ */
+const ANSWER_MS = 60_000;
 /** Executions further back in the queue do not wait inside their activity: there would be too many of them. */
 const LAST_WAITING_POSITION = 10;
 
@@ -44,7 +50,7 @@ export class StartTurns {
       if (requests.length === 0) return void this.#waiting.delete(scope);
       this.#waiting.set(scope, []);
       try {
-        const turns = await requestStartTurns(this.db, scope, this.perSecond, requests);
+        const turns = await withDeadline(requestStartTurns(this.db, scope, this.perSecond, requests), ANSWER_MS);
         for (const [at, { resolve }] of requests.entries()) resolve(turns[at]!);
       } catch (error) {
         for (const { reject } of requests) reject(error);

@@ -6,7 +6,7 @@ import { bytesOf, LARGE_RUN, makeRunFolder } from './runFolder.js';
 import { type Transfers, withTransfers } from './setup.js';
 import { PREFIX } from './sinkMessages.js';
 
-const ROUNDS = 3;
+const ROUNDS = 2;
 const COPY = ['cp', '--recursive', '--no-progress', '--quiet'];
 
 type Who = 'polony' | 'aws' | 'crt';

@@ -58,7 +58,8 @@ export async function requestStartTurns(
     const freeIn = next === undefined ? Math.max(0, pace.freeIn) : pace.interval;
     const turns = requests.map((each): StartTurn => {
       const { position, waiting } = places.get(each.executionId)!;
-      if (each === next) return { wait: 0, left: 0, position, waiting, interval: pace.interval };
+      if (each.executionId === next?.executionId)
+        return { wait: 0, left: 0, position, waiting, interval: pace.interval };
       const left = freeIn + (position - 1 - taken) * pace.interval;
       const wait = Math.min(left, Math.max(LONGEST_WAIT_SECONDS, waiting / MOST_REQUESTS_PER_SECOND));
       return {
@@ -119,7 +120,9 @@ async function queue(
     insert into start_queue (execution_id, scope, flow_id, due_at)
     select distinct on (id) id, ${scope}, flow_id, clock_timestamp()
     from unnest(${ids}::uuid[], ${requests.map(({ flowId }) => flowId)}::uuid[]) as request(id, flow_id)
-    on conflict (execution_id) do update set due_at = excluded.due_at`.execute(transaction);
+    -- Its account may have become known since it was queued, or the database be an older one.
+    on conflict (execution_id) do update set due_at = excluded.due_at, scope = excluded.scope,
+      flow_id = excluded.flow_id`.execute(transaction);
   // Counts instead of sorting the whole queue: each request in a long queue asks for its place.
   const { rows } = await sql<{ id: string; position: number; waiting: number }>`
     with present as (

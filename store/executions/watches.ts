@@ -13,15 +13,14 @@ export interface Watch {
   probing: boolean;
 }
 
-/** On this channel, {@link registerWatch} announces a watch: `<scope> <id of the execution>`. */
+/** On this channel, {@link announceWatch} announces a watch: `<scope> <id of the execution>`. */
 export const WATCHES_CHANNEL = 'polony_watches';
 
 /**
  * Registers an activity that waits, instead of the one that waited for the same execution before.
  * @param scope the account and region whose quotas the polls count against
- * @param announce whether other processes must hear of it
  */
-export async function registerWatch(db: Db, scope: string, watch: Watch, announce: boolean): Promise<void> {
+export async function registerWatch(db: Db, scope: string, watch: Watch): Promise<void> {
   const row = {
     scope,
     task_token: Buffer.from(watch.taskToken),
@@ -34,8 +33,11 @@ export async function registerWatch(db: Db, scope: string, watch: Watch, announc
     .values({ execution_id: watch.executionId, ...row })
     .onConflict((conflict) => conflict.column('execution_id').doUpdateSet(row))
     .execute();
-  if (!announce) return;
-  await sql`select pg_notify(${WATCHES_CHANNEL}, ${`${scope} ${watch.executionId}`})`.execute(db);
+}
+
+/** Tells the process that watches an account and region about a watch. */
+export async function announceWatch(db: Db, scope: string, { executionId }: Watch): Promise<void> {
+  await sql`select pg_notify(${WATCHES_CHANNEL}, ${`${scope} ${executionId}`})`.execute(db);
 }
 
 /** Forgets a watch whose activity has ended. A later one of the same execution stays. */
@@ -91,22 +93,21 @@ export async function listWatches(
 
 /**
  * Executions whose HealthOmics run nobody watches although it has not ended: a worker died between taking the activity
- * and registering it, or the database was restored from an older dump. Such a dump may not know the run yet, so all
- * executions belong to them that have a workflow and do not wait for their turn. Those with a run come first, then in
- * random order, so that some for which there is nothing to do never hide the others.
+ * and registering it, or the database was restored from an older dump. Such a dump may not know the run yet, so all open
+ * executions belong to them that have a workflow, besides those that wait for their turn. They come in random order, so
+ * that those for which there is nothing to do never hide the others.
  * @param changedBefore younger changes are left to the process that made them
  */
 export async function listUnwatched(db: DbOrTransaction, changedBefore: Date, limit: number): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     select e.id from executions e
-    where e.status in ('INITIALIZED', 'PENDING', 'RUNNING') and e.workflow_started and e.time_updated < ${changedBefore}
-      -- For the partial index of open executions.
-      and e.status not in ('COMPLETED', 'FAILED', 'CANCELED')
+    where e.status not in ('COMPLETED', 'FAILED', 'CANCELED') and e.workflow_started
+      and e.time_updated < ${changedBefore}
       and not exists (select 1 from watches w where w.execution_id = e.id)
-      -- After an hour, only a dump has a row that is due, and its execution may have been started since.
-      and not exists (
-        select 1 from start_queue q where q.execution_id = e.id and q.due_at > now() - interval '1 hour')
-    order by e.healthomics_run_id is null, random()
+      and (e.healthomics_run_id is not null or not exists (
+        -- After an hour, only a dump has a row that is due, and its execution may have been started since.
+        select 1 from start_queue q where q.execution_id = e.id and q.due_at > now() - interval '1 hour'))
+    order by random()
     limit ${limit}`.execute(db);
   return rows.map(({ id }) => id);
 }

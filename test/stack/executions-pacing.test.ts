@@ -180,6 +180,17 @@ it('answers many executions of a process together, one of which gets the turn', 
   expect(one).toEqual(other);
 });
 
+it('moves an execution to the queue of its account once the account is known', async () => {
+  const [scope, flowId] = ['moved/us-west-2', newId()];
+  const request = { executionId: newId(), flowId, perSecond: 0.001 };
+  await turn('unknown/us-west-2', flowId, 0.001);
+  expect((await requestStartTurn(db, { ...request, scope: 'unknown/us-west-2' })).position).toBe(1);
+  await turn(scope, flowId, 0.001);
+  expect(await requestStartTurn(db, { ...request, scope })).toMatchObject({ position: 1, waiting: 1 });
+  const other = { ...request, executionId: newId() };
+  expect((await requestStartTurn(db, { ...other, scope: 'unknown/us-west-2' })).waiting).toBe(1);
+});
+
 it('tells each of several executions why the database did not answer, and asks again for the next', async () => {
   const scope = 'failing/us-west-2';
   const turns = new StartTurns(db, 0.001);

@@ -291,11 +291,14 @@ it('finds executions whose run a dump does not know yet, besides those that wait
       values (${id}, ${SCOPE}, ${flow.id}, now() + ${due}::interval)`.execute(db);
   await queue(waiting.id, '1 minute');
   await queue(absent.id, '-2 hours');
+  // It was started without a turn, so its row in the queue is left.
   const known = await execution();
   await sql`update executions set workflow_started = true where id = ${known.id}`.execute(db);
+  await queue(known.id, '1 minute');
+  await sql`update executions set status = 'UNTRIGGERED' where id = ${absent.id}`.execute(db);
   const found = await listUnwatched(db, new Date(Date.now() + 60_000), 100);
   expect(found.filter((id) => ids.includes(id)).sort()).toEqual([forgotten.id, absent.id].sort());
-  expect(found.indexOf(known.id)).toBeLessThan(found.indexOf(forgotten.id));
+  expect(found).toContain(known.id);
 });
 
 it('watches what it took over although it could not read it at first', async () => {
