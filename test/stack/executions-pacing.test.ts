@@ -133,7 +133,7 @@ it('gives each execution a place of its own, in which flows alternate', async ()
   // Round by round: all four flows, with the one that had a turn at the end; then those that have more.
   const [small, ...rest] = [first!, ...[...others].sort()];
   const round = (at: number): string[] =>
-    [...rest, small!].filter((flowId) => queued.filter((each) => each.flowId === flowId).length > at);
+    [...rest, small].filter((flowId) => queued.filter((each) => each.flowId === flowId).length > at);
   expect(places.map(({ flowId }) => flowId)).toEqual(Array.from({ length: 9 }, (_, at) => round(at)).flat());
   for (const flowId of others) {
     const own = places.filter((each) => each.flowId === flowId).map(({ executionId }) => executionId);
