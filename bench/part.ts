@@ -1,5 +1,5 @@
 import { PARTS } from './parts.js';
-import type { Row } from './report.js';
+import type { Row } from './row.js';
 
 /** What a part tells the bench. */
 export type PartMessage = { say: string } | { note: string } | { row: Row } | { done: true };

@@ -1,4 +1,4 @@
-import type { Row } from './report.js';
+import type { Row } from './row.js';
 
 const FONT = 'font-family="sans-serif" font-size="12"';
 const COLOURS = { met: '#2e7d32', missed: '#c62828', plain: '#546e7a', line: '#1565c0', grid: '#cfd8dc' };

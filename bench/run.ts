@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { PartMessage } from './part.js';
 import { PARTS } from './parts.js';
-import { lineOf, type Row, writeReport } from './report.js';
+import { lineOf, writeReport } from './report.js';
+import type { Row } from './row.js';
 
 // npm run bench [-- --only <part>]: runs the parts one after the other. Each has a process of its own, so that one that
 // hangs or fails takes nothing with it.
