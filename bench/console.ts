@@ -6,7 +6,8 @@ import { createSignInUrl } from '../cli/localInfo.js';
 import { startStack } from '../local/stack.js';
 import { launchBrowser } from '../test/console/browser.js';
 import { fillLists } from '../test/console/manyRows.js';
-import { percentile, type Row, writeReport } from './report.js';
+import { percentile, writeReport } from './report.js';
+import type { Row } from './row.js';
 
 /**
  * npm run bench:console: how long after a reload the table of runs and that of executions appear in a browser, each
