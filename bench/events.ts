@@ -113,7 +113,7 @@ class Runs {
    * @param announce sends an event
    */
   async follow(prefix: string, atOnce: number, announce: (event: object) => Promise<void>): Promise<Waits> {
-    const uploads = await runConcurrently(RUNS, (at) => this.#upload(`${prefix}${at}`));
+    const uploads = await runConcurrently(RUNS, (at) => this.#upload(`${prefix}${10 + at}`));
     await this.bench.call('POST', `/v1/storage-connections/${this.bench.storageConnectionId}/discover`);
     await until('the runs to be followed', async () => {
       const { runs } = await this.bench.call<{ runs: { name: string }[] }>('GET', '/v1/runs');
