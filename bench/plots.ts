@@ -36,7 +36,8 @@ export function plotRatios(rows: readonly Row[]): string {
     const colour = met === undefined ? COLOURS.plain : met ? COLOURS.met : COLOURS.missed;
     return [
       `<text x="${left - 8}" y="${y + 12}" ${FONT} text-anchor="end">${escape(short(name, 72))}</text>`,
-      `<rect x="${from.toFixed(1)}" y="${y + 2}" width="${Math.max(1, to - from).toFixed(1)}" height="${step - 7}" fill="${colour}"><title>${escape(`${name}: ${share.toPrecision(3)}`)}</title></rect>`,
+      `<rect x="${from.toFixed(1)}" y="${y + 2}" width="${Math.max(1, to - from).toFixed(1)}" height="${step - 7}" ` +
+        `fill="${colour}"><title>${escape(`${name}: ${share.toPrecision(3)}`)}</title></rect>`,
     ];
   });
   return svg(900, height, 'Measured value ÷ what it is compared with (green: met, red: not met)', [...grid, ...bars]);

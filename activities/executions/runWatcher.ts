@@ -63,7 +63,9 @@ export class RunWatcher {
     /** Shows why the last poll failed; undefined: it succeeded. */
     private readonly showTrouble: (trouble: string | undefined) => void,
   ) {
-    if (execution?.healthOmics != null) this.#poller = RunPoller.of(dependencies, execution);
+    if (execution?.healthOmics == null) return;
+    noteExecutionIds(execution);
+    this.#poller = RunPoller.of(dependencies, execution);
   }
 
   /**
@@ -132,7 +134,6 @@ class RunPoller {
 
   /** @throws as {@link load} */
   static of(dependencies: WatcherDependencies, execution: ExecutionContext): RunPoller {
-    noteExecutionIds(execution);
     if (execution.healthOmics === null)
       throw ApplicationFailure.retryable('The database has forgotten the HealthOmics run', 'RunForgotten');
     return new RunPoller(dependencies, execution, execution.healthOmics);

@@ -19,9 +19,9 @@ const ANSWER_MS = 60_000;
 const LAST_WAITING_POSITION = 10;
 
 /**
- * Requests turns for the executions of this process. While one request for an account and region is under way, the next
- * ones wait for each other, and are then made as one: thousands of executions that start at the same moment would else
- * queue for the same row, and hold the connections and the slots that other accounts need.
+ * Requests turns for the executions of this process. While one request for an account and region is under way, later ones
+ * are collected, and then made as one. Otherwise thousands of executions that start at the same moment would wait for the
+ * same row, and hold the connections and the slots that other accounts need.
  */
 export class StartTurns {
   /** What waits for the request that is under way, by account and region. */
