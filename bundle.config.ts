@@ -7,7 +7,7 @@ import { defineConfig, type InlineConfig, type Plugin } from 'vite';
 // parse two thousand small files took most of the start of a process.
 
 /** The processes, each a file in `cli/`. The file with the bundle takes the place of the compiled one. */
-const PROCESSES = ['apiProcess', 'workerProcess', 'codecProcess'];
+const PROCESSES = ['apiProcess', 'workerProcess', 'codecProcess', 'local'];
 
 /**
  * Packages that stay outside. Temporal's SDK loads native code and starts a thread from a file of its own, and packages

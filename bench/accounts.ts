@@ -17,14 +17,14 @@ const PER_SECOND = 1;
 /** Activities that ask at the same time, of all workers. */
 const AT_ONCE = 40;
 /** How long the starts of the one more are counted, once the others have started all. */
-const AFTERWARDS_SECONDS = 10;
+const AFTERWARDS_SECONDS = 8;
 /** Runs that are watched in each account, and in the one more. */
 const WATCHED_EACH = 20;
 const WATCHED_NEIGHBOUR = 5000;
 /** As the settings have it by default. */
 const GET_RUNS_PER_SECOND = 8;
 const POLL_MS = 60_000;
-const WATCHING_MS = 20_000;
+const WATCHING_MS = 12_000;
 
 const scopeOf = (account: number | string): string => `${account}/us-west-2`;
 

@@ -7,9 +7,9 @@ import { type BenchStack, runConcurrently, until, withBenchStack } from './bench
 import { median, type Report } from './report.js';
 
 /** Runs of each side. */
-const RUNS = 12;
+const RUNS = 8;
 /** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
-const POLL_SECONDS = 5;
+const POLL_SECONDS = 10;
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 /** Nothing is polled in that time, so that only events cause progress. */
 const NEVER = '86400';

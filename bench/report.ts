@@ -3,6 +3,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { plotRatios, plotSeries } from './plots.js';
 import type { Row } from './row.js';
+import { triedFor } from './tried.js';
 
 /** Where a part of the bench puts what it measures. */
 export interface Report {
@@ -37,6 +38,7 @@ export function writeReport(rows: readonly Row[], notes: readonly string[], file
     value: round(row.value),
     against: round(row.against),
     ratio: round(row.ratio),
+    ...(row.met === false && { tried: triedFor(row.name) }),
   }));
   writeFileSync(path.join(folder, `${fileName}.json`), `${JSON.stringify(shown, null, 2)}\n`);
   const plots = new Map([
@@ -52,6 +54,9 @@ export function writeReport(rows: readonly Row[], notes: readonly string[], file
     '|---|---|---|---|---|---|',
     ...shown.map(lineOf),
     ...(notes.length > 0 ? ['', ...notes.map((note) => `- ${note}`)] : []),
+    ...shown.flatMap(({ name, tried = [] }) =>
+      tried.length === 0 ? [] : ['', `Tried for "${name}":`, '', ...tried.map((each) => `- ${each}`)],
+    ),
   ];
   const images = [...plots.keys()].map((file) => `![${file}](${file})`);
   writeFileSync(path.join(folder, `${fileName}.md`), `${[...lines, '', ...images].join('\n')}\n`);

@@ -13,6 +13,8 @@ export interface Row {
   met?: boolean;
   /** The line of a plot that the row is a point of, and for how many open executions. */
   series?: { title: string; at: number };
+  /** What was tried to meet a row that is not met, with figures. The report adds it. */
+  tried?: readonly string[];
   /** Why a row without a value was not measured. */
   problem?: string;
 }

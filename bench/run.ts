@@ -47,10 +47,15 @@ if (only !== undefined && PARTS[only] === undefined) {
   process.stderr.write(`--only: there is no part ${only}. The parts are ${Object.keys(PARTS).join(', ')}\n`);
   process.exit(2);
 }
+const durations: string[] = [];
 for (const [name, { minutes }] of Object.entries(PARTS)) {
   if (only !== undefined && name !== only) continue;
   say(`\n${name}`);
+  const began = performance.now();
   const problem = await runPart(name, minutes);
+  const seconds = Math.round((performance.now() - began) / 1000);
+  say(`${name}: ${seconds} s`);
+  durations.push(`${name} ${seconds} s`);
   if (problem === undefined) continue;
   say(`${name}: ${problem}`);
   rows.push({
@@ -65,4 +70,5 @@ for (const [name, { minutes }] of Object.entries(PARTS)) {
     problem,
   });
 }
+notes.push(`duration of each part: ${durations.join(', ')}`);
 writeReport(rows, notes, only === undefined ? 'report' : `report-${only}`);

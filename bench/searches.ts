@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import pLimit from 'p-limit';
@@ -21,7 +22,7 @@ const ROUNDS = 3;
 const WINDOW_MS = 9000;
 const SETTLED_MS = 2000;
 /** How long actions are counted, with an interval of one second. */
-const COUNTED_MS = 10_000;
+const COUNTED_MS = 6_000;
 const POLLS_PER_DAY = 86_400 / 60;
 
 /** A counter of a worker, for all its labels that match. */
@@ -85,6 +86,7 @@ export async function searches(report: Report): Promise<void> {
     stateDir,
     durable: false,
     headless: true,
+    build: fileURLToPath(new URL('../dist', import.meta.url)),
     env: { POLONY_DISCOVER_SECONDS: '1', POLONY_SWEEP_SECONDS: '1', POLONY_METRICS_ADDRESS: '127.0.0.1:0' },
     onProgress: report.say,
   });

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { consoleBuild } from './sources.mjs';
 import { cacheFolder } from './stackFiles.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -19,10 +19,10 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
   const sources = path.join(ROOT, 'console');
   const vite = path.join(ROOT, 'node_modules/vite/bin/vite.js');
   if (!existsSync(path.join(sources, 'vite.config.ts')) || !existsSync(vite)) return undefined;
-  const builds = path.join(cacheFolder(), 'console');
-  const folder = path.join(builds, await hashSources(sources));
+  const folder = consoleBuild(ROOT, cacheFolder());
   if (existsSync(folder)) return folder;
   onProgress('Building the console (once, some seconds)');
+  const builds = path.dirname(folder);
   await mkdir(builds, { recursive: true });
   const unfinished = await mkdtemp(path.join(builds, 'unfinished-'));
   try {
@@ -39,14 +39,4 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
   } finally {
     await rm(unfinished, { recursive: true, force: true });
   }
-}
-
-/** What the build depends on. */
-async function hashSources(sources: string): Promise<string> {
-  const entries = await readdir(sources, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
-  const hash = createHash('sha256');
-  for (const file of [...files.sort(), path.join(ROOT, 'package-lock.json')])
-    hash.update(path.relative(ROOT, file)).update(await readFile(file));
-  return hash.digest('hex').slice(0, 16);
 }

@@ -54,6 +54,19 @@ export function newId(): string {
 }
 
 /**
+ * A query that is the beginning of others. It is built once for each database: to build one with many columns takes as
+ * long as to find a row.
+ */
+export function builtOnce<Query>(build: (db: DbOrTransaction) => Query): (db: DbOrTransaction) => Query {
+  const built = new WeakMap<DbOrTransaction, Query>();
+  return (db) => {
+    let query = built.get(db);
+    if (query === undefined) built.set(db, (query = build(db)));
+    return query;
+  };
+}
+
+/**
  * Whether a text has the form of an id. PostgreSQL rejects a query with any other text, where "not found" is the
  * answer.
  */

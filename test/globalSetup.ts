@@ -1,5 +1,5 @@
 import type { TestProject } from 'vitest/node';
-import { buildOnce } from './build.js';
+import { buildOnce } from '../local/sourceBuild.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {

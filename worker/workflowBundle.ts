@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import { SANDBOX_SETTINGS, type SandboxSettings } from '../workflows/sandbox.js';
 
 /** The bundle that `npm run build` writes. */
@@ -21,6 +21,8 @@ export async function bundleWorkflows(root = ROOT): Promise<string> {
     workflowsPath: findModule(root, 'workflows/index'),
     failureConverterPath: findModule(root, 'workflows/failureConverter'),
     workflowInterceptorModules: [findModule(root, 'workflows/interceptors')],
+    // Otherwise it prints all that webpack says.
+    logger: new DefaultLogger('WARN'),
   });
   return inOneByte(withoutSources(code));
 }

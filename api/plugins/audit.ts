@@ -31,16 +31,22 @@ const FIELD_CHARACTERS = 100;
 export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): void {
   app.decorateRequest('audited', null);
   app.decorateRequest('auditDetail', null);
-  app.addHook('preHandler', async (request) => {
-    if (isAudited(request, auditsReads)) request.audited = { id: await beginEntry(db, request) };
+  // Most requests have no entry. A hook that returns a promise costs each of them.
+  app.addHook('preHandler', (request, _reply, done) => {
+    if (!isAudited(request, auditsReads)) return done();
+    beginEntry(db, request).then((id) => {
+      request.audited = { id };
+      done();
+    }, done);
   });
-  app.addHook('preSerialization', async (request, reply, body: unknown) => {
+  app.addHook('preSerialization', (request, reply, body: unknown, done) => {
     if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = findId(body);
-    return body;
+    done(null, body);
   });
-  app.addHook('onSend', async (request, reply, payload: unknown) => {
-    await endEntry(db, request, reply);
-    return payload;
+  app.addHook('onSend', (request, reply, payload: unknown, done) => {
+    const audited = request.audited as Audited | null | undefined;
+    if (audited === null || audited === undefined) return done(null, payload);
+    void endEntry(db, request, reply, audited).then(() => done(null, payload));
   });
 }
 
@@ -77,9 +83,13 @@ function listFields(body: unknown): string[] {
     .map((name) => name.slice(0, FIELD_CHARACTERS));
 }
 
-async function endEntry(db: Db, request: FastifyRequest, { statusCode }: FastifyReply): Promise<void> {
-  const audited = request.audited as Audited | null | undefined;
-  if (audited === null || audited === undefined) return;
+/** Completes the entry of a request. Never throws. */
+async function endEntry(
+  db: Db,
+  request: FastifyRequest,
+  { statusCode }: FastifyReply,
+  audited: Audited,
+): Promise<void> {
   try {
     await endAudit(db, audited.id, {
       status: statusCode,

@@ -128,11 +128,10 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     request.caller = await authenticateRequest(options, failedLogins, request, reply);
   });
   await addRateLimit(app, options.requestsPerMinute, isHealthRoute);
-  app.addHook('preValidation', async (request) => {
+  app.addHook('preValidation', (request, _reply, done) => {
     const error = findDenial(request);
-    if (error === undefined) return;
-    await recordDenial(options.db, request, error);
-    throw error;
+    if (error === undefined) return done();
+    void recordDenial(options.db, request, error).then(() => done(error));
   });
 }
 

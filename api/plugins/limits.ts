@@ -28,7 +28,10 @@ export function addLimits(app: FastifyInstance): void {
       ...(querystring !== undefined && { querystring: limitSchema(querystring as Schema) }),
     };
   });
-  app.addHook('preValidation', async (request) => checkQuerySize(request));
+  app.addHook('preValidation', (request, _reply, done) => {
+    checkQuerySize(request);
+    done();
+  });
 }
 
 /** A copy of a schema whose texts and lists all have a limit. */
@@ -62,7 +65,9 @@ function isSchema(value: unknown): value is Schema {
 
 /** @throws InputError */
 function checkQuerySize({ query }: FastifyRequest): void {
-  const count = Object.values((query ?? {}) as Record<string, unknown>).flat().length;
+  let count = 0;
+  for (const value of Object.values((query ?? {}) as Record<string, unknown>))
+    count += Array.isArray(value) ? value.length : 1;
   if (count <= MOST_PARAMETERS) return;
   throw new InputError([
     {

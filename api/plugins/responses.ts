@@ -23,10 +23,11 @@ export function responseHeaders(requestId: string, publicUrl: string | undefined
 export function addResponses(app: FastifyInstance, publicUrl?: string): void {
   // Schemas document responses, and tests check them. They must not drop what a handler returns.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     void reply.headers(responseHeaders(request.id, publicUrl));
+    done();
   });
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     // Neither headers nor the query: they can hold keys.
     const caller = request.caller as typeof request.caller | null;
     request.log.info(
@@ -40,5 +41,6 @@ export function addResponses(app: FastifyInstance, publicUrl?: string): void {
       },
       'request',
     );
+    done();
   });
 }

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Kysely, type LogEvent, PostgresDialect } from 'kysely';
 import pg from 'pg';
@@ -17,6 +19,8 @@ const BUILD = fileURLToPath(new URL('../../dist', import.meta.url));
 
 /** A PostgreSQL with the tables of polony, and the built API on it, each in a process of its own. */
 export class BenchServer {
+  readonly #agent = new Agent({ keepAlive: true });
+
   private constructor(
     readonly guardian: Guardian,
     readonly stateDir: string,
@@ -59,6 +63,8 @@ export class BenchServer {
       POLONY_API_KEY: this.apiKey,
       POLONY_LOG_LEVEL: 'warn',
       POLONY_CONSOLE: 'false',
+      // The bench is one caller.
+      POLONY_REQUESTS_PER_MINUTE: '1000000',
       ...env,
     };
     await withFreePort(undefined, async (port) => {
@@ -70,6 +76,11 @@ export class BenchServer {
       await untilReady(child, async () => (await fetch(`${url}/v1/runs?pageSize=1`, { headers })).ok);
       Object.assign(this.apiProcess, { child, url });
     });
+  }
+
+  /** Waits for the first half a minute of the API, in which it keeps little space for objects (cli/startMemory.ts). */
+  async untilSettled(): Promise<void> {
+    await pause(31_000);
   }
 
   get apiUrl(): string {
@@ -92,6 +103,24 @@ export class BenchServer {
     return JSON.parse(text) as T;
   }
 
+  /** The text that the API answers. @throws Error for an answer that is an error */
+  read(where: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const headers = { 'x-api-key': this.apiKey };
+      const sent = get(`${this.apiUrl}${where}`, { agent: this.#agent, headers }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString('latin1');
+          if (response.statusCode === 200) resolve(text);
+          else reject(new Error(`GET ${where}: ${text}`));
+        });
+      });
+      sent.on('error', reject);
+    });
+  }
+
   /** The database, as the API opens it. @param log hears of each query */
   open(log: (event: LogEvent) => void): Kysely<Database> {
     const pool = new pg.Pool({ connectionString: this.databaseUrl, max: 2 });
@@ -100,6 +129,7 @@ export class BenchServer {
 
   /** Ends what was started. */
   async stop(): Promise<void> {
+    this.#agent.destroy();
     await this.guardian.close();
     rmSync(this.stateDir, { recursive: true, force: true });
   }

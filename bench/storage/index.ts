@@ -12,8 +12,10 @@ export async function storage(report: Report): Promise<void> {
   try {
     await insertReferences(server.ownerUrl);
     await server.startApi(bucket.env);
-    await pages(report, server, bucket.env);
+    const settled = server.untilSettled();
     await discovery(report, server, bucket);
+    await settled;
+    await pages(report, server, bucket.env);
   } finally {
     await server.stop();
     bucket.stop();

@@ -27,12 +27,11 @@ async function listPages(server: BenchServer, from: number, count: number, hasUr
       ...(pageToken !== '' && { pageToken }),
       ...(hasUrls && { includeDownloadUrl: 'true' }),
     });
-    const { files, nextPageToken } = await server.call<{ files: unknown[]; nextPageToken: string }>(
-      'GET',
-      `/v1/storage-connections/${MANY_STORAGE}/files?${query.toString()}`,
-    );
-    if (files.length !== 1000) throw new Error(`A page of the API has ${files.length} files`);
-    pageToken = nextPageToken;
+    const text = await server.read(`/v1/storage-connections/${MANY_STORAGE}/files?${query.toString()}`);
+    // Not parsed: what the reader does is no part of the measurement.
+    const count = text.split('"uri":').length - 1;
+    if (count !== 1000) throw new Error(`A page of the API has ${count} files`);
+    pageToken = /"nextPageToken":"([^"]*)"/.exec(text)![1]!;
   }
   return (performance.now() - began) / 1000;
 }
@@ -49,13 +48,15 @@ export async function pages(report: Report, server: BenchServer, env: Record<str
     // Both sides compile their code first.
     await listPages(server, 0, PAGES);
     await listRaw(0);
-    const memory = usageOf(server.apiPid).memory;
+    await listPages(server, 0, SIGNED_PAGES, true);
+    let memory = 0;
     const [api, alone, first, last]: number[][] = [[], [], [], []];
     for (let round = 0; round < ROUNDS; round++) {
       // Elsewhere each time, from the beginning to the end.
       const from = Math.floor(((OBJECTS - PAGES * 1000) * round) / (ROUNDS - 1) / 1000) * 1000;
       api!.push(PAGES / (await listPages(server, from, PAGES)));
       alone!.push(PAGES / (await listRaw(from)));
+      if (round === 0) memory = usageOf(server.apiPid).memory;
     }
     for (let round = 0; round < ROUNDS; round++) {
       first!.push(await listPages(server, 0, SIGNED_PAGES, true));

@@ -12,7 +12,7 @@ import type {
 import type { ManifestReport } from '../../domain/runs/manifestCheck.js';
 import type { Cycles } from '../../domain/runs/runParameters.js';
 import type { RunOutcome } from '../../domain/runs/runUploaded.js';
-import type { DbOrTransaction } from '../database.js';
+import { builtOnce, type DbOrTransaction } from '../database.js';
 import type { StartState, UploadState } from '../schema.js';
 
 /** An execution in a list: with the flow, run, connections and provider that it refers to, without large members. */
@@ -128,8 +128,8 @@ const FLOW_COLUMNS = [
 ] as const;
 
 /** The query of every execution that is loaded or listed. */
-export function listedExecutionQuery(db: DbOrTransaction) {
-  return db
+export const listedExecutionQuery = builtOnce((db) =>
+  db
     .selectFrom('executions as e')
     .innerJoin('flows as f', 'f.id', 'e.flow_id')
     .innerJoin('runs as r', 'r.id', 'e.run_id')
@@ -204,8 +204,8 @@ export function listedExecutionQuery(db: DbOrTransaction) {
       's.provider_id as storage_provider_id',
     ])
     .select(['c.id as compute_id', 'c.name as compute_name', 'c.region as compute_region', 'c.execution_role_arn'])
-    .select(['p.id as provider_id', 'p.name as provider_name', 'p.account_id']);
-}
+    .select(['p.id as provider_id', 'p.name as provider_name', 'p.account_id']),
+);
 type ListedExecutionRow = Awaited<ReturnType<ReturnType<typeof listedExecutionQuery>['executeTakeFirstOrThrow']>>;
 
 /** A row of {@link listedExecutionQuery} as an execution. */
@@ -326,9 +326,9 @@ export async function findListedExecution(db: DbOrTransaction, id: string): Prom
 }
 
 /** {@link listedExecutionQuery} with the members that lists leave out. */
-export function executionQuery(db: DbOrTransaction) {
-  return listedExecutionQuery(db).select(['e.start_request', 'e.manifest_text']);
-}
+export const executionQuery = builtOnce((db) =>
+  listedExecutionQuery(db).select(['e.start_request', 'e.manifest_text']),
+);
 
 /** A row of {@link executionQuery} as an execution. */
 export function toExecutionContext(

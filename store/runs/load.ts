@@ -4,7 +4,7 @@ import type { UploadProgress } from '../../domain/runs/completeness.js';
 import type { RunMetrics } from '../../domain/runs/instrumentMetrics.js';
 import type { RunParameters } from '../../domain/runs/runParameters.js';
 import type { RunOutcome } from '../../domain/runs/runUploaded.js';
-import type { DbOrTransaction } from '../database.js';
+import { builtOnce, type DbOrTransaction } from '../database.js';
 import type { RunsTable, UploadState } from '../schema.js';
 import { runStatus, runType } from './columns.js';
 
@@ -61,8 +61,8 @@ export interface RunContext {
 }
 
 /** The query of every run that is loaded or listed. */
-export function runQuery(db: DbOrTransaction) {
-  return db
+export const runQuery = builtOnce((db) =>
+  db
     .selectFrom('runs as r')
     .innerJoin('storage_connections as s', 's.id', 'r.storage_connection_id')
     .selectAll('r')
@@ -75,8 +75,8 @@ export function runQuery(db: DbOrTransaction) {
       's.region',
       's.time_deleted',
       's.use_for_run_upload',
-    ]);
-}
+    ]),
+);
 
 /** A row of {@link runQuery} as a run. */
 export function toRunContext(

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import path from 'node:path';
-import { buildOnce } from '../build.js';
+import { buildOnce } from '../../local/sourceBuild.js';
 import { canMakeCertificates } from '../certificates.js';
 import { runCluster } from './cluster.js';
 import { findServerPrograms } from './goTools.js';

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -11,49 +10,21 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { build as bundle } from 'vite';
 import { bundleOf } from '../bundle.config.js';
-import { cacheFolder } from '../local/stackFiles.js';
 import { bundleWorkflows } from '../worker/workflowBundle.js';
-
-const root = fileURLToPath(new URL('../', import.meta.url));
-const FOLDERS = [
-  'activities',
-  'api',
-  'aws',
-  'cli',
-  'client',
-  'domain',
-  'encryption',
-  'local',
-  'network',
-  'observability',
-  'store',
-  'temporal',
-  'threads',
-  'worker',
-  'workflows',
-];
+import { sourceBuild } from './sources.mjs';
+import { cacheFolder } from './stackFiles.js';
 
 /**
- * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does.
- * Tests start dozens of processes and workers, and each one that compiles for itself costs seconds. It reuses an
- * earlier build of the same sources.
+ * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does. A
+ * process or worker that compiles for itself costs seconds, and tests start dozens. It reuses an earlier build of the
+ * same sources.
  * @returns the folder, with the same layout as `dist/`.
  */
 export async function buildOnce(): Promise<string> {
-  const files = FOLDERS.flatMap((folder) =>
-    readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile() && !entry.name.endsWith('.pyc'))
-      .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name))),
-  ).sort();
-  const hash = createHash('sha256').update(process.version);
-  for (const file of [...files, 'package-lock.json', 'test/build.ts', 'bundle.config.ts'])
-    hash.update(`\0${file}\0`).update(readFileSync(path.join(root, file)));
-  const builds = path.join(cacheFolder(), 'test-builds');
-  const build = path.join(builds, hash.digest('hex').slice(0, 16));
+  const { root, files, folder: build } = sourceBuild(cacheFolder());
   if (existsSync(build)) return build;
   // Another run must never see an incomplete build, so this one is renamed when it is complete.
   const draft = `${build}.${process.pid}`;
@@ -84,7 +55,7 @@ export async function buildOnce(): Promise<string> {
     rmSync(draft, { recursive: true, force: true });
     if (!existsSync(build)) throw error;
   }
-  removeOldBuilds(builds, build);
+  removeOldBuilds(path.dirname(build), build);
   return build;
 }
 

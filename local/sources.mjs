@@ -1,0 +1,75 @@
+/**
+ * Where the builds of the sources are that tests and `npm run local` use. It is plain JavaScript, so that Node.js loads
+ * it without a loader: the second start of a local stack then compiles nothing.
+ */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url));
+
+const FOLDERS = [
+  'activities',
+  'api',
+  'aws',
+  'cli',
+  'client',
+  'domain',
+  'encryption',
+  'local',
+  'network',
+  'observability',
+  'store',
+  'temporal',
+  'threads',
+  'worker',
+  'workflows',
+];
+
+/**
+ * The files below some folders, in the same order everywhere.
+ * @param {string} root
+ * @param {readonly string[]} folders
+ * @returns {string[]} relative to the root
+ */
+function listFiles(root, folders) {
+  return folders
+    .flatMap((folder) => readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true }))
+    .filter((entry) => entry.isFile() && !entry.name.endsWith('.pyc'))
+    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/**
+ * Changes when one of the files does, or Node.js.
+ * @param {string} root
+ * @param {readonly string[]} files relative to the root
+ * @returns {string}
+ */
+function hashFiles(root, files) {
+  const hash = createHash('sha256').update(process.version);
+  for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(path.join(root, file)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/**
+ * The build of the API, the worker and the commands.
+ * @param {string} cache the cache folder
+ * @returns {{ root: string, files: string[], folder: string }} what is built, and the folder of the build, if it exists
+ */
+export function sourceBuild(cache) {
+  const files = listFiles(ROOT, FOLDERS);
+  const hash = hashFiles(ROOT, [...files, 'package-lock.json', 'bundle.config.ts']);
+  return { root: ROOT, files, folder: path.join(cache, 'test-builds', hash) };
+}
+
+/**
+ * The build of the console.
+ * @param {string} root where the folder `console` is
+ * @param {string} cache the cache folder
+ * @returns {string} its folder, if it exists
+ */
+export function consoleBuild(root, cache) {
+  return path.join(cache, 'console', hashFiles(root, [...listFiles(root, ['console']), 'package-lock.json']));
+}
