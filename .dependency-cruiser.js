@@ -27,7 +27,16 @@ const layers = {
   api: ['domain', 'observability', 'threads', 'network', 'aws', 'store', 'temporal', 'workflows/messages'],
   client: [],
   console: ['client', 'domain/auth/scopes', 'domain/errors'],
-  local: ['domain', 'aws', 'store', 'temporal', 'workflows/messages', 'client', 'cli/settings'],
+  local: [
+    'domain',
+    'aws',
+    'store',
+    'temporal',
+    'workflows/messages',
+    'client',
+    'cli/settings',
+    'worker/workflowBundle',
+  ],
   cli: [
     'domain',
     'encryption',
