@@ -12,7 +12,7 @@ import {
   type CustomerAccount,
   setUpCustomer,
 } from '../cli/customer.js';
-import { describeRun, simulateInstrument } from '../local/instrument.js';
+import { describeRun, type SimulatedRun, simulateInstrument } from '../local/instrument.js';
 import { controlOmics } from '../local/omics/control.js';
 import type { Pace } from '../local/omics/run.js';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
@@ -30,6 +30,16 @@ export interface BenchStack extends Connected {
   start: (runId: string) => Promise<string>;
   /** Waits until the workflow of an execution has ended. */
   end: (executionId: string) => Promise<unknown>;
+}
+
+/** A run of one cycle and one sample: its upload takes next to no time. */
+export function smallRun(runName: string): SimulatedRun {
+  return describeRun({
+    runName,
+    cycles: { R1: 1 },
+    samples: [{ name: 'one', index1: '', index2: '' }],
+    bytesPerCycle: 16,
+  });
 }
 
 /** Waits until something is true. @throws after so many seconds, with what it waited for. */
@@ -101,13 +111,8 @@ export async function withBenchStack(
       temporal,
       setPace: (pace) => controlOmics(stack.aws.emulator.control, 'POST', 'settings', { pace }),
       upload: async (runName) => {
-        const run = describeRun({
-          runName,
-          cycles: { R1: 1 },
-          samples: [{ name: 'one', index1: '', index2: '' }],
-          bytesPerCycle: 16,
-        });
-        await simulateInstrument({ s3, bucket: account.bucket, prefix: account.prefix, run }).done;
+        const { bucket, prefix } = account;
+        await simulateInstrument({ s3, bucket, prefix, run: smallRun(runName) }).done;
         await call('POST', `/v1/storage-connections/${connected.storageConnectionId}/discover`);
         let id: string | undefined;
         await until(`the run ${runName}`, async () => {

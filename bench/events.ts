@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { adminClients, type CustomerAccount } from '../cli/customer.js';
-import { describeRun, runUploadedText, type SimulatedRun, simulateInstrument } from '../local/instrument.js';
+import { runUploadedText, type SimulatedRun, simulateInstrument } from '../local/instrument.js';
 import type { EmulatedRun } from '../local/omics/run.js';
-import { type BenchStack, runConcurrently, until, withBenchStack } from './benchStack.js';
+import { type BenchStack, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
 import { median, type Report } from './report.js';
 
 /** Runs of each side. */
@@ -137,12 +137,7 @@ class Runs {
   }
 
   async #upload(runName: string): Promise<Upload> {
-    const run = describeRun({
-      runName,
-      cycles: { R1: 1 },
-      samples: [{ name: 'one', index1: '', index2: '' }],
-      bytesPerCycle: 16,
-    });
+    const run = smallRun(runName);
     const { bucket, prefix } = this.#account;
     const simulation = simulateInstrument({ s3: this.s3, bucket, prefix, run, outcome: 'none' });
     await simulation.done;

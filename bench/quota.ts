@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { adminClients, apiClient, connectAccount, setUpCustomer } from '../cli/customer.js';
-import { describeRun, simulateInstrument } from '../local/instrument.js';
+import { simulateInstrument } from '../local/instrument.js';
 import { startStack } from '../local/stack.js';
+import { smallRun } from './benchStack.js';
 import { percentile } from './report.js';
 
 // npm run bench:quota: measures 500 executions under the default AWS quota for GetRun, and the time that an event
@@ -49,12 +50,7 @@ try {
       s3,
       bucket: account.bucket,
       prefix: account.prefix,
-      run: describeRun({
-        runName,
-        cycles: { R1: 1 },
-        samples: [{ name: 'one', index1: '', index2: '' }],
-        bytesPerCycle: 16,
-      }),
+      run: smallRun(runName),
     });
     await done;
     return folder;

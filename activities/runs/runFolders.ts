@@ -13,6 +13,8 @@ export interface FoundFolders {
 
 /** What a search does with what it lists. */
 export interface FolderVisitor {
+  /** The folders of instruments to list; all where they are absent. */
+  parents?: readonly string[];
   /** Called for each page of run folders. */
   visit: (found: FoundFolders) => Promise<void>;
   /** Called for each page of any folders. */
@@ -28,7 +30,8 @@ export interface FolderVisitor {
  */
 export async function walkRunFolders(s3: S3Client, storage: SearchedStorage, visitor: FolderVisitor): Promise<number> {
   const walk = new Walk(s3, storage, visitor);
-  await walk.search('', storage.run_depth);
+  if (visitor.parents === undefined) await walk.search('', storage.run_depth);
+  else for (const parent of visitor.parents) await walk.search(parent, -1);
   if (walk.errors.length > 0) throw walk.errors[0] as Error;
   return walk.instruments;
 }

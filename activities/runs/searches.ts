@@ -13,6 +13,7 @@ import type { Orchestrator } from '../../temporal/client.js';
 import type { RunUploadInput } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
 import { isUncertain } from './discover.js';
+import { KnownParents } from './knownParents.js';
 import { walkRunFolders } from './runFolders.js';
 import type { Warn } from './sweep.js';
 
@@ -45,6 +46,7 @@ interface Search {
   isNews: boolean;
   /** A workflow may search it, or be blocked. */
   mayHaveWorkflow: boolean;
+  known: KnownParents;
 }
 
 /**
@@ -128,6 +130,7 @@ export class Searches {
       else {
         if (!isSamePlace(search.storage, storage)) {
           search.isNews = true;
+          search.known.forget();
           search.dueAt = performance.now();
         }
         search.storage = storage;
@@ -145,6 +148,7 @@ export class Searches {
       isRunning: false,
       isNews,
       mayHaveWorkflow: false,
+      known: new KnownParents(this.#intervalMs),
     };
   }
 
@@ -201,22 +205,28 @@ export class Searches {
     search.isNews = false;
     if (search.mayHaveWorkflow && (await runs.isSearching(storage.id))) return;
     search.mayHaveWorkflow = false;
-    const outcome = await this.#look(storage);
+    const outcome = await this.#look(search);
     counted.searches.inc({ outcome });
     if (outcome === 'nothing') return this.#recordSuccess(storage, isNews);
     await runs.startSearch({ storageConnectionId: storage.id, storageConnectionName: storage.name });
     search.mayHaveWorkflow = true;
   }
 
-  async #look(storage: SearchedStorage): Promise<'nothing' | 'found' | 'failed'> {
+  async #look({ storage, known }: Search): Promise<'nothing' | 'found' | 'failed'> {
     const { aws } = this.dependencies;
-    const look = new Look(this.dependencies, storage);
+    const parents = known.next(performance.now());
+    const look = new Look(this.dependencies, storage, parents);
     try {
       const hasFound = await doWithin(LONGEST_MS, this.#stopping.signal, (ending) =>
         aws.use(storage.provider_id, () => look.hasWork(ending)),
       );
+      if (hasFound) known.forget();
+      // The place may have become another one meanwhile.
+      else if (parents === undefined && this.#searches.get(storage.id)?.storage === storage)
+        known.searchedAll([...look.parents], performance.now());
       return hasFound ? 'found' : 'nothing';
     } catch (error) {
+      known.forget();
       if (look.ownError !== undefined || this.#stopping.signal.aborted) throw look.ownError ?? error;
       return 'failed';
     }
@@ -255,12 +265,15 @@ export class Searches {
 class Look {
   /** An error of the database or of Temporal. */
   ownError: Error | undefined;
+  /** The folders that have run folders. */
+  readonly parents = new Set<string>();
   readonly #uploading: RunUploadInput[] = [];
   #isNew = false;
 
   constructor(
     private readonly dependencies: SearchesDependencies,
     private readonly storage: SearchedStorage,
+    private readonly only: readonly string[] | undefined,
   ) {}
 
   /** @throws the first error, after all folders that can be listed were searched */
@@ -269,7 +282,9 @@ class Look {
     const { id, name, provider_id: providerId, region } = this.storage;
     await walkRunFolders(this.dependencies.aws.s3(providerId, region), this.storage, {
       stopping: ending,
+      ...(this.only !== undefined && { parents: this.only }),
       visit: async ({ parentPath, instrument, runs }) => {
+        this.parents.add(parentPath);
         if (this.#isNew) return;
         const folders = runs.map(({ folder }) => folder);
         const known = await this.#own(() => findKnownRuns(this.dependencies.db, id, parentPath, folders));
