@@ -3,10 +3,10 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type InlineConfig, type Plugin } from 'vite';
 
-// Part of `npm run build`: makes one file of each process that serves, with the packages that it uses. To find and
+// Part of `npm run build`: makes one file of each process, with the packages that it uses. To find and
 // parse two thousand small files took most of the start of a process.
 
-/** The processes, each a file in `cli/`. The file with the bundle takes the place of the compiled one. */
+/** The processes and the local stack, each a file in `cli/`. The file with the bundle takes the place of the compiled one. */
 const PROCESSES = ['apiProcess', 'workerProcess', 'codecProcess', 'local'];
 
 /**

@@ -23,7 +23,8 @@ const WATCHED_EACH = 20;
 const WATCHED_NEIGHBOUR = 5000;
 /** As the settings have it by default. */
 const GET_RUNS_PER_SECOND = 8;
-const POLL_MS = 60_000;
+/** Shorter than by default, so that each account has enough calls to compare. */
+const POLL_MS = 20_000;
 const WATCHING_MS = 12_000;
 
 const scopeOf = (account: number | string): string => `${account}/us-west-2`;

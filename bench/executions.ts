@@ -52,11 +52,8 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
   });
   const historyOf = async (workflowId: string) =>
     (await temporal.workflow.getHandle(workflowId).fetchHistory()).events ?? [];
-  const activities = (await historyOf(`execution/${await execute()}`)).filter(
-    ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled != null,
-  ).length;
   let bareCount = 0;
-  const executeBare = async (): Promise<string> => {
+  const executeBare = async (activities: number): Promise<string> => {
     const workflowId = `bare-${bareCount++}`;
     await temporal.workflow.execute('bare', { taskQueue: 'bare', workflowId, args: [activities] });
     return workflowId;
@@ -64,7 +61,11 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
   await worker.runUntil(async () => {
     // The first ones warm up both sides.
     await runConcurrently(20, execute);
-    await runConcurrently(20, executeBare);
+    const activities = (await historyOf(`execution/${await execute()}`)).filter(
+      ({ activityTaskScheduledEventAttributes: scheduled }) => scheduled != null,
+    ).length;
+    const oneBare = (): Promise<string> => executeBare(activities);
+    await runConcurrently(20, oneBare);
     report.say('  both sides are warm');
     const rates = { ours: [] as number[], bare: [] as number[] };
     const cpu = { ours: [] as number[], bare: [] as number[] };
@@ -88,7 +89,7 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
       const before = Object.entries(parts).map(([name, pid]) => [name, usageOf(pid).cpu] as const);
       await round('ours', [parts.worker!, parts.Temporal!], execute);
       for (const [name, seconds] of before) spent[name] = (spent[name] ?? 0) + usageOf(parts[name]!).cpu - seconds;
-      await round('bare', [process.pid, parts.Temporal!], executeBare);
+      await round('bare', [process.pid, parts.Temporal!], oneBare);
     }
     const each = Object.entries(spent).map(
       ([name, seconds]) => `${name} ${((seconds * 1000) / (ROUNDS * EACH)).toFixed(0)} ms`,
@@ -117,7 +118,7 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
       reach: 'at most 1.3',
       met: median(cpu.ours) / median(cpu.bare) <= 1.3,
     });
-    const bare = (await historyOf(await executeBare())).length;
+    const bare = (await historyOf(await oneBare())).length;
     // Each status takes long enough to be seen.
     await setPace({ PENDING: 3000, STARTING: 500, RUNNING: 3_600_000, STOPPING: 0 });
     const id = await start(runId);

@@ -101,7 +101,7 @@ async function measureSecondStart(report: Report, folder: string): Promise<void>
   }
   const [value, against] = [median(ours), median(alone)];
   report.row({
-    name: 'second start of `npm run local`',
+    name: 'second start of `npm run local`, without npm itself',
     unit: 's',
     value,
     against,

@@ -19,7 +19,7 @@ const MOST_OPEN = 2000;
 const STARTED = 40;
 /** Share of the starts whose end is not measured, and after how many milliseconds an activity counts as lost. */
 const MOST_LOST = 0.05;
-const LOST_AFTER_MS = 5000;
+const LOST_AFTER_MS = 10_000;
 const CANCELLED = 40;
 const CANCELLED_AT = 2000;
 /** How often the waiters poll (botocore, omics, RunCompleted). One round of theirs is measured. */
@@ -105,7 +105,7 @@ class Watching {
     await this.#measurePolls(waiters);
     report.note(
       `${this.#lost} of ${this.#started.length} activities that watch a run were started by Temporal and reached no ` +
-        'worker. They were started again, as the sweep does',
+        'worker. They were started again, as the sweep does. So starts a second are those of the first 95 %',
     );
   }
 
@@ -134,10 +134,10 @@ class Watching {
       );
       return rows.map(({ id }) => id);
     };
-    await until('the started runs to be watched', async () => (await listOthers()).length <= count * MOST_LOST);
-    const duration = performance.now() - began;
-    await until('the last of the started runs to be watched', async () => {
+    let duration = 0;
+    await until('the started runs to be watched', async () => {
       const others = await listOthers();
+      if (duration === 0 && others.length <= count * MOST_LOST) duration = performance.now() - began;
       const startedBefore = new Date(Date.now() - LOST_AFTER_MS);
       for (const id of others) if (await this.#orchestrator.watches.restart(id, startedBefore)) this.#lost++;
       return others.length === 0;

@@ -2,6 +2,7 @@ import { buildConsole } from './console.js';
 import { buildOnce } from './sourceBuild.js';
 
 // Builds what fromSources.mjs starts.
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
 say('Compiling polony (once for each change of the sources, some seconds)');
-await Promise.all([buildConsole(say), buildOnce()]);
+// With a console of its own, the stack needs no other.
+await Promise.all([process.env.POLONY_CONSOLE_FOLDER ? undefined : buildConsole(say), buildOnce()]);

@@ -2,27 +2,46 @@
  * `npm run local`: runs a polony command of these sources, from a build of them. Its arguments are those of `polony`. It
  * is plain JavaScript, so that nothing is compiled where the sources have not changed.
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { consoleBuild, sourceBuild } from './sources.mjs';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
+/** Builds that nobody touches are removed after a day (sourceBuild.ts). */
+const TOUCH_MS = 3_600_000;
 
-// A build lies in this folder itself, and would look for one of its own.
-process.env.POLONY_CACHE ||= path.join(ROOT, '.polony-cache');
-const cache = path.resolve(process.env.POLONY_CACHE);
-const build = sourceBuild(cache).folder;
-const folderOfConsole = consoleBuild(ROOT, cache);
-if (!existsSync(build) || !existsSync(folderOfConsole)) {
+// A build would look for a cache folder beside itself.
+process.env.POLONY_CACHE = path.resolve(process.env.POLONY_CACHE || path.join(ROOT, '.polony-cache'));
+const cache = process.env.POLONY_CACHE;
+
+/** @returns {{ build: string, folderOfConsole: string, isThere: boolean }} */
+function findBuilds() {
+  const build = sourceBuild(cache).folder;
+  const folderOfConsole = process.env.POLONY_CONSOLE_FOLDER || consoleBuild(ROOT, cache);
+  return { build, folderOfConsole, isThere: existsSync(build) && existsSync(folderOfConsole) };
+}
+
+let found = findBuilds();
+// Somebody may change a file while it is compiled.
+for (let attempt = 1; !found.isThere; attempt++) {
   const script = fileURLToPath(new URL('./buildSources.ts', import.meta.url));
-  try {
-    execFileSync(process.execPath, ['--import', 'tsx', script], { cwd: ROOT, stdio: 'inherit' });
-  } catch (error) {
-    // It has said why. A signal that ends this process too needs no message.
-    process.exit(/** @type {{ status?: number | null }} */ (error).status ?? 130);
+  const { status, signal } = spawnSync(process.execPath, ['--import', 'tsx', script], { cwd: ROOT, stdio: 'inherit' });
+  if (status !== 0) {
+    if (status === null) process.stderr.write(`The build of polony was ended by ${signal}. Start it again\n`);
+    process.exit(status ?? 1);
+  }
+  found = findBuilds();
+  if (!found.isThere && attempt === 3) {
+    process.stderr.write('The sources change while they are compiled. Start again when no file changes any more\n');
+    process.exit(1);
   }
 }
-process.env.POLONY_CONSOLE_FOLDER ||= folderOfConsole;
-await import(pathToFileURL(path.join(build, 'cli/main.js')).href);
+const touch = () => utimesSync(found.build, new Date(), new Date());
+touch();
+setInterval(touch, TOUCH_MS).unref();
+process.env.POLONY_CONSOLE_FOLDER = found.folderOfConsole;
+// Node.js 22 and later keep compiled code there, which saves a tenth of the start of the processes.
+process.env.NODE_COMPILE_CACHE ||= path.join(found.build, 'compiled');
+await import(pathToFileURL(path.join(found.build, 'cli/main.js')).href);

@@ -5,7 +5,7 @@ import type { LocalAws } from './aws.js';
 import { type GuardedChild, type Guardian, untilReady } from './guardian.js';
 import { withFreePort } from './ports.js';
 import type { LocalPostgres } from './postgres.js';
-import { cacheFolder, type StackKeys } from './stackFiles.js';
+import type { StackKeys } from './stackFiles.js';
 import type { LocalTemporal } from './temporal.js';
 
 /** The servers that the API and the worker need. */
@@ -88,13 +88,7 @@ export class PolonyProcesses {
 
   #spawn(command: 'api' | 'worker'): GuardedChild {
     return this.#guardian.spawn(command, process.execPath, processArguments(command, this.#build), {
-      env: {
-        // Node.js 22 and later keep compiled code there, which saves a tenth of a start.
-        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? path.join(cacheFolder(), 'compiled'),
-        ...this.#env,
-        AWS_SESSION_TOKEN: undefined,
-        AWS_PROFILE: undefined,
-      },
+      env: { ...this.#env, AWS_SESSION_TOKEN: undefined, AWS_PROFILE: undefined },
       // Longer than the limits that the API and the worker have for their own stop.
       graceMs: 30_000,
     });

@@ -7,6 +7,8 @@ import {
   renameSync,
   rmSync,
   statSync,
+  symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -17,6 +19,9 @@ import { bundleWorkflows } from '../worker/workflowBundle.js';
 import { sourceBuild } from './sources.mjs';
 import { cacheFolder } from './stackFiles.js';
 
+/** How long builds stay that nobody uses. What uses one for longer touches its folder. */
+const UNUSED_MS = 86_400_000;
+
 /**
  * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does. A
  * process or worker that compiles for itself costs seconds, and tests start dozens. It reuses an earlier build of the
@@ -25,7 +30,10 @@ import { cacheFolder } from './stackFiles.js';
  */
 export async function buildOnce(): Promise<string> {
   const { root, files, folder: build } = sourceBuild(cacheFolder());
-  if (existsSync(build)) return build;
+  if (existsSync(build)) {
+    utimesSync(build, new Date(), new Date());
+    return build;
+  }
   // Another run must never see an incomplete build, so this one is renamed when it is complete.
   const draft = `${build}.${process.pid}`;
   for (const file of files) {
@@ -46,8 +54,15 @@ export async function buildOnce(): Promise<string> {
       );
   }
   writeFileSync(path.join(draft, 'package.json'), '{"type":"module"}');
+  // The cache folder may be anywhere.
+  symlinkSync(path.join(root, 'node_modules'), path.join(draft, 'node_modules'), 'junction');
   writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), await bundleWorkflows(draft));
   await bundle(bundleOf(draft));
+  if (sourceBuild(cacheFolder()).folder !== build) {
+    // Somebody has changed a file meanwhile, so this is a build of neither state.
+    rmSync(draft, { recursive: true, force: true });
+    return buildOnce();
+  }
   try {
     renameSync(draft, build);
   } catch (error) {
@@ -59,9 +74,9 @@ export async function buildOnce(): Promise<string> {
   return build;
 }
 
-/** Removes builds that are older than a day. Another run may still use a newer one. */
+/** Removes builds that nobody has used for a day. Other processes may build and remove at the same time. */
 function removeOldBuilds(builds: string, current: string): void {
   for (const folder of readdirSync(builds).map((name) => path.join(builds, name)))
-    if (folder !== current && Date.now() - statSync(folder).mtimeMs > 86_400_000)
+    if (folder !== current && Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > UNUSED_MS)
       rmSync(folder, { recursive: true, force: true });
 }

@@ -61,7 +61,7 @@ function hashFiles(root, files) {
 export function sourceBuild(cache) {
   const files = listFiles(ROOT, FOLDERS);
   const hash = hashFiles(ROOT, [...files, 'package-lock.json', 'bundle.config.ts']);
-  return { root: ROOT, files, folder: path.join(cache, 'test-builds', hash) };
+  return { root: ROOT, files, folder: path.join(cache, 'builds', hash) };
 }
 
 /**

@@ -31,13 +31,10 @@ const FIELD_CHARACTERS = 100;
 export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): void {
   app.decorateRequest('audited', null);
   app.decorateRequest('auditDetail', null);
-  // Most requests have no entry. A hook that returns a promise costs each of them.
+  // Most requests have no entry, and a promise costs each of them. Fastify accepts either from a hook.
   app.addHook('preHandler', (request, _reply, done) => {
     if (!isAudited(request, auditsReads)) return done();
-    beginEntry(db, request).then((id) => {
-      request.audited = { id };
-      done();
-    }, done);
+    return beginEntry(db, request).then((id) => void (request.audited = { id }));
   });
   app.addHook('preSerialization', (request, reply, body: unknown, done) => {
     if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = findId(body);
@@ -46,7 +43,7 @@ export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): voi
   app.addHook('onSend', (request, reply, payload: unknown, done) => {
     const audited = request.audited as Audited | null | undefined;
     if (audited === null || audited === undefined) return done(null, payload);
-    void endEntry(db, request, reply, audited).then(() => done(null, payload));
+    return endEntry(db, request, reply, audited).then(() => payload);
   });
 }
 

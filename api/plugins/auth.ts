@@ -131,7 +131,9 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
   app.addHook('preValidation', (request, _reply, done) => {
     const error = findDenial(request);
     if (error === undefined) return done();
-    void recordDenial(options.db, request, error).then(() => done(error));
+    return recordDenial(options.db, request, error).then(() => {
+      throw error;
+    });
   });
 }
 

@@ -30,7 +30,7 @@ const LEAST_REQUESTS = 12;
 /** Requests of each side before the first measurement. V8 compiles what runs often only after thousands of them. */
 const WARM_UP = { pages: 150, found: 2000 };
 /** Measurements of each side; more for a page that would decide a row, so that chance decides nothing. */
-const ROUNDS = 2;
+const ROUNDS = 3;
 const MORE_ROUNDS = 15;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
@@ -63,9 +63,10 @@ export async function lists(report: Report): Promise<void> {
 
 async function measureLists(report: Report, server: BenchServer): Promise<void> {
   report.say(`  ${ROWS.toLocaleString('en')} runs and as many executions`);
-  // A process keeps little space for new objects in its first half a minute (cli/startMemory.ts). This takes longer.
   await server.startApi();
+  const settled = server.untilSettled();
   await insertManyRuns(server.ownerUrl, ROWS);
+  await settled;
   const executed: CompiledQuery[] = [];
   const db = server.open(({ query }) => executed.push(query));
   const bare = await Bare.start(server.databaseUrl);
