@@ -7,9 +7,9 @@ import { type BenchStack, runConcurrently, smallRun, until, withBenchStack } fro
 import { median, type Report } from './report.js';
 
 /** Runs of each side. */
-const RUNS = 8;
+const RUNS = 7;
 /** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
-const POLL_SECONDS = 10;
+const POLL_SECONDS = 8;
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 /** Nothing is polled in that time, so that only events cause progress. */
 const NEVER = '86400';

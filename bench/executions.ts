@@ -7,7 +7,7 @@ import { cpuOf, usageOf } from './usage.js';
 
 /** Rounds of executions and of bare workflows, one after the other, and how many there are in each. */
 const ROUNDS = 3;
-const EACH = 40;
+const EACH = 30;
 /** A workflow that polls a run for four hours, every 30 seconds: a timer and an activity each. */
 const POLLING_ACTIONS = 1 + 2 * ((4 * 3600) / 30);
 

@@ -18,7 +18,7 @@ import { cpuOf } from './usage.js';
 
 const CONNECTIONS = 500;
 /** Of the CPU, with and without storage connections. Searches are spread over the interval of 60 s. */
-const ROUNDS = 3;
+const ROUNDS = 2;
 const WINDOW_MS = 9000;
 const SETTLED_MS = 2000;
 /** How long actions are counted, with an interval of one second. */

@@ -190,7 +190,7 @@ async function connect(url: string): Promise<pg.Client> {
   await client.connect();
   // Without the triggers, which would tell of each row, and the checks of foreign keys.
   await client.query('set session_replication_role = replica');
-  await client.query("set maintenance_work_mem = '512MB'");
+  await client.query("set maintenance_work_mem = '2GB'");
   return client;
 }
 

@@ -8,7 +8,7 @@ import { withTransfers } from './setup.js';
 const COUNT = Number(process.env.BENCH_FILES ?? 20_000);
 const FILES_OF_FOLDER = 1000;
 const FILE_BYTES = 100;
-const ROUNDS = 3;
+const ROUNDS = 2;
 const MOST_MIB = 150;
 
 /** The rows of an upload of many small files that are all in the bucket already. */
