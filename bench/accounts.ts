@@ -130,7 +130,7 @@ async function watchAll(report: Report): Promise<void> {
   const beside = await poll(WATCHED_NEIGHBOUR);
   const perSecond = (count: number): number => count / (WATCHING_MS / 1000);
   report.row({
-    name: `GetRun calls for ${WATCHED_EACH} runs in each of ${ACCOUNTS} accounts, while one more has ${WATCHED_NEIGHBOUR}, account with fewest`,
+    name: `GetRun calls for ${WATCHED_EACH} runs in each of ${ACCOUNTS} accounts, while one more has ${WATCHED_NEIGHBOUR}, p5 of the accounts`,
     unit: 'a second',
     value: perSecond(beside.fewest),
     against: perSecond(alone.fewest),

@@ -19,8 +19,9 @@ const cache = process.env.POLONY_CACHE;
 /** @returns {{ build: string, folderOfConsole: string, isThere: boolean }} */
 function findBuilds() {
   const build = sourceBuild(cache).folder;
-  const folderOfConsole = process.env.POLONY_CONSOLE_FOLDER || consoleBuild(ROOT, cache);
-  return { build, folderOfConsole, isThere: existsSync(build) && existsSync(folderOfConsole) };
+  const given = process.env.POLONY_CONSOLE_FOLDER;
+  const folderOfConsole = given || consoleBuild(ROOT, cache);
+  return { build, folderOfConsole, isThere: existsSync(build) && (Boolean(given) || existsSync(folderOfConsole)) };
 }
 
 let found = findBuilds();
@@ -38,7 +39,13 @@ for (let attempt = 1; !found.isThere; attempt++) {
     process.exit(1);
   }
 }
-const touch = () => utimesSync(found.build, new Date(), new Date());
+function touch() {
+  try {
+    utimesSync(found.build, new Date(), new Date());
+  } catch {
+    // Somebody removed the cache folder, or it belongs to another user. That stops nothing.
+  }
+}
 touch();
 setInterval(touch, TOUCH_MS).unref();
 process.env.POLONY_CONSOLE_FOLDER = found.folderOfConsole;

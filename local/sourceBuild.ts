@@ -31,11 +31,13 @@ const UNUSED_MS = 86_400_000;
 export async function buildOnce(): Promise<string> {
   const { root, files, folder: build } = sourceBuild(cacheFolder());
   if (existsSync(build)) {
-    utimesSync(build, new Date(), new Date());
+    touch(build);
     return build;
   }
   // Another run must never see an incomplete build, so this one is renamed when it is complete.
   const draft = `${build}.${process.pid}`;
+  // A process with the same id may have been interrupted.
+  rmSync(draft, { recursive: true, force: true });
   for (const file of files) {
     const target = path.join(draft, file);
     mkdirSync(path.dirname(target), { recursive: true });
@@ -72,6 +74,15 @@ export async function buildOnce(): Promise<string> {
   }
   removeOldBuilds(path.dirname(build), build);
   return build;
+}
+
+/** Says that the build is used. Another user's build is used all the same. */
+function touch(build: string): void {
+  try {
+    utimesSync(build, new Date(), new Date());
+  } catch {
+    // It is removed a day after it was made.
+  }
 }
 
 /** Removes builds that nobody has used for a day. Other processes may build and remove at the same time. */

@@ -65,11 +65,15 @@ export function sourceBuild(cache) {
 }
 
 /**
- * The build of the console.
+ * The build of the console, with what it imports.
  * @param {string} root where the folder `console` is
  * @param {string} cache the cache folder
  * @returns {string} its folder, if it exists
  */
 export function consoleBuild(root, cache) {
-  return path.join(cache, 'console', hashFiles(root, [...listFiles(root, ['console']), 'package-lock.json']));
+  return path.join(
+    cache,
+    'console',
+    hashFiles(root, [...listFiles(root, ['console', 'client', 'domain']), 'package-lock.json']),
+  );
 }

@@ -120,9 +120,9 @@ export function toConnectionConfig(url: string): pg.ClientConfig {
 
 /**
  * For PostgreSQL's planner: by default 1,000. To start another process takes about eight milliseconds, ten times as long
- * as to read a page of a list. Counts of a million rows still use several processes.
+ * as to read a page of a list.
  */
-const PARALLEL_SETUP_COST = 50_000;
+export const PARALLEL_SETUP_COST = 50_000;
 
 /**
  * Opens the database. The pool connects when a query needs a connection.
@@ -149,8 +149,8 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
     // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
-    const readOnly = isReadOnly ? '; set default_transaction_read_only = on' : '';
-    client.query(`set parallel_setup_cost = ${PARALLEL_SETUP_COST}${readOnly}`).catch(() => undefined);
+    if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
+    client.query(`set parallel_setup_cost = ${PARALLEL_SETUP_COST}`).catch(() => undefined);
   });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }

@@ -1,4 +1,4 @@
-/** How often a search lists everything again, in milliseconds. A new instrument is found that late. */
+/** About how often a search lists everything again, in milliseconds. A new instrument is found that late. */
 const COMPLETE_MS = 300_000;
 /** Searches that follow each other faster, as in a local stack, list everything each time. */
 const SHORT_INTERVAL_MS = 30_000;
@@ -22,16 +22,21 @@ export class KnownParents {
 
   /** The folders that a search lists; undefined: all, to find new ones. @param now in milliseconds, by any clock */
   next(now: number): readonly string[] | undefined {
-    return now < this.#completeAt ? this.#parents : undefined;
+    // The search that is nearest to the five minutes: searches come at the pace of the interval, a little late or early.
+    return now < this.#completeAt - this.intervalMs / 2 ? this.#parents : undefined;
   }
 
-  /** A search has listed everything, and found nothing to do. @param parents the folders that have run folders */
-  searchedAll(parents: readonly string[], now: number): void {
+  /**
+   * A search has listed everything, and found nothing to do.
+   * @param parents the folders that have run folders
+   * @param began when it began, by the clock of {@link next}
+   */
+  searchedAll(parents: readonly string[], began: number): void {
     if (this.intervalMs < SHORT_INTERVAL_MS || parents.length === 0 || parents.length > MOST_PARENTS)
       return this.forget();
     const wait = this.#parents === undefined ? this.random() * COMPLETE_MS : COMPLETE_MS;
     this.#parents = parents;
-    this.#completeAt = now + wait;
+    this.#completeAt = began + wait;
   }
 
   /** The next search lists everything. */

@@ -212,9 +212,11 @@ export class Searches {
     search.mayHaveWorkflow = true;
   }
 
-  async #look({ storage, known }: Search): Promise<'nothing' | 'found' | 'failed'> {
+  async #look(search: Search): Promise<'nothing' | 'found' | 'failed'> {
     const { aws } = this.dependencies;
-    const parents = known.next(performance.now());
+    const { storage, known } = search;
+    const began = performance.now();
+    const parents = known.next(began);
     const look = new Look(this.dependencies, storage, parents);
     try {
       const hasFound = await doWithin(LONGEST_MS, this.#stopping.signal, (ending) =>
@@ -222,8 +224,8 @@ export class Searches {
       );
       if (hasFound) known.forget();
       // The place may have become another one meanwhile.
-      else if (parents === undefined && this.#searches.get(storage.id)?.storage === storage)
-        known.searchedAll([...look.parents], performance.now());
+      else if (parents === undefined && isSamePlace(search.storage, storage))
+        known.searchedAll([...look.parents], began);
       return hasFound ? 'found' : 'nothing';
     } catch (error) {
       known.forget();

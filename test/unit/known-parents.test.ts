@@ -19,12 +19,30 @@ describe('the folders that a search lists', () => {
   it('are all again after five minutes, at a moment that differs between connections', () => {
     const parents = known(MINUTE, 0.2);
     parents.searchedAll(['AV1'], 0);
-    expect(parents.next(MINUTE - 1)).toEqual(['AV1']);
+    expect(parents.next(0.4 * MINUTE)).toEqual(['AV1']);
     expect(parents.next(MINUTE)).toBeUndefined();
     parents.searchedAll(['AV1', 'AV3'], MINUTE);
-    expect(parents.next(6 * MINUTE - 1)).toEqual(['AV1', 'AV3']);
-    expect(parents.next(6 * MINUTE)).toBeUndefined();
+    // Searches do not begin exactly when they should.
+    expect(parents.next(5 * MINUTE + 300)).toEqual(['AV1', 'AV3']);
+    expect(parents.next(6 * MINUTE - 300)).toBeUndefined();
   });
+
+  it.each([45, 60, 120, 200, 299, 3600])(
+    'are all about every five minutes where searches come every %i s',
+    (seconds) => {
+      const parents = known(seconds * 1000, 1);
+      let [complete, now] = [0, 0];
+      for (let at = 0; now < 24 * 60 * MINUTE; at++) {
+        now = at * seconds * 1000 + (at % 3) * 100;
+        if (parents.next(now) !== undefined) continue;
+        complete++;
+        parents.searchedAll(['AV1'], now);
+      }
+      const pause = now / complete / 1000;
+      expect(pause).toBeGreaterThanOrEqual(Math.min(seconds, 150));
+      expect(pause).toBeLessThanOrEqual(Math.max(seconds, 300 + seconds / 2) + 1);
+    },
+  );
 
   it('are all where searches follow each other fast, where none has runs, and where very many have', () => {
     for (const [parents, folders] of [
