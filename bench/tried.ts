@@ -62,7 +62,9 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
     rows: ['runs of 1,000,000: the last page', 'executions of 1,000,000: the last page'],
     approaches: [
       'an index for each order, and the position of the last row instead of an offset',
-      'PostgreSQL starts no second process for a page (`parallel_setup_cost`): 0.45 before',
+      'a higher `parallel_setup_cost`, so that PostgreSQL starts no second process for a page: it then chose plans that ' +
+        'read a whole table, 0.04 instead of 0.45',
+      'executions by the name of their run: a condition whose rows PostgreSQL counts right, so that it reads the index',
       'executions: the ids of a page first, and then their columns, so that groups are sorted without wide rows',
     ],
   },

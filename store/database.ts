@@ -119,12 +119,6 @@ export function toConnectionConfig(url: string): pg.ClientConfig {
 }
 
 /**
- * For PostgreSQL's planner: by default 1,000. To start another process takes about eight milliseconds, ten times as long
- * as to read a page of a list.
- */
-export const PARALLEL_SETUP_COST = 50_000;
-
-/**
  * Opens the database. The pool connects when a query needs a connection.
  * @param url `postgres://user:password@host:port/database`; see {@link toConnectionConfig}
  * @param maxConnections size of the pool of this process
@@ -150,7 +144,6 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
     client.on('error', () => undefined);
     // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
     if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
-    client.query(`set parallel_setup_cost = ${PARALLEL_SETUP_COST}`).catch(() => undefined);
   });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }

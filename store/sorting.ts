@@ -30,11 +30,20 @@ export const folded = (column: RawBuilder<unknown>): RawBuilder<string> => sql`(
 export const knownTime = (column: RawBuilder<unknown>): RawBuilder<unknown> =>
   sql`(coalesce(${column}, '-infinity'::timestamptz))`;
 
-/** How to read a slice in an order. @param id the column with the id */
+/**
+ * How to read a slice in an order.
+ * @param id the column with the id
+ * @param isOtherTable whether the column is one of another table than the id, and few rows have the same value
+ */
 export function sortingOf<Fields extends OrderFields>(
   order: Order<keyof Fields & string>,
   slice: Slice,
-  { columns, fields, id }: { columns: SortColumns<Fields>; fields: Fields; id: RawBuilder<unknown> },
+  {
+    columns,
+    fields,
+    id,
+    isOtherTable = false,
+  }: { columns: SortColumns<Fields>; fields: Fields; id: RawBuilder<unknown>; isOtherTable?: boolean },
 ): Sorting {
   const column = columns[order.keyword];
   const position = slice.after ?? slice.before;
@@ -48,7 +57,13 @@ export function sortingOf<Fields extends OrderFields>(
     isInSlice:
       position === undefined
         ? sql`true`
-        : isBeyond(column, id, isDescending, sql`${slice.key ?? ''}::${TYPES[fields[order.keyword]!]}`, position),
+        : (isOtherTable ? isBeyondInOtherTable : isBeyond)(
+            column,
+            id,
+            isDescending,
+            sql`${slice.key ?? ''}::${TYPES[fields[order.keyword]!]}`,
+            position,
+          ),
     orderBy: sql`${column} ${direction}, ${id} ${direction}`,
   };
 }
@@ -63,4 +78,20 @@ function isBeyond(
   const [beyond, notBefore] = isDescending ? [sql`<`, sql`<=`] : [sql`>`, sql`>=`];
   // The first condition is implied. Where column and id are of two tables, only it can use an index.
   return sql`(${column} ${notBefore} ${key} and (${column}, ${id}) ${beyond} (${key}, ${position}::uuid))`;
+}
+
+/**
+ * The same as {@link isBeyond} in other words. PostgreSQL cannot use an index of two tables, and multiplies the shares of
+ * rows that it expects of both conditions there. It then expects next to none, and does not read in the order of the
+ * index.
+ */
+function isBeyondInOtherTable(
+  column: RawBuilder<unknown>,
+  id: RawBuilder<unknown>,
+  isDescending: boolean,
+  key: RawBuilder<unknown>,
+  position: string,
+): RawBuilder<boolean> {
+  const [beyond, notBefore] = isDescending ? [sql`<`, sql`<=`] : [sql`>`, sql`>=`];
+  return sql`(${column} ${notBefore} ${key} and (${column} <> ${key} or ${id} ${beyond} ${position}::uuid))`;
 }

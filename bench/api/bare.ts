@@ -1,14 +1,11 @@
 import Fastify from 'fastify';
 import pg from 'pg';
-import { PARALLEL_SETUP_COST } from '../../store/database.js';
 import type { BareMessage } from './bareMessages.js';
 
 // A server that is nothing but Fastify and the driver of PostgreSQL: it executes the statements that the bench gave it,
 // and answers with their rows. Runs in a process of its own. Its argument is the address of the database.
 
 const pool = new pg.Pool({ connectionString: process.argv[2]!, max: 10 });
-// As the API has it.
-pool.on('connect', (client) => void client.query(`set parallel_setup_cost = ${PARALLEL_SETUP_COST}`));
 let routes: BareMessage['routes'] = [];
 const app = Fastify();
 app.get<{ Params: { route: string } }>('/:route', async ({ params }) => {

@@ -80,7 +80,12 @@ async function listByIds(
 }
 
 const bySorting = (slice: Slice, order: Order<keyof typeof EXECUTION_ORDER>): Sorting =>
-  sortingOf<typeof EXECUTION_ORDER>(order, slice, { columns: SORT_COLUMNS, fields: EXECUTION_ORDER, id: sql`e.id` });
+  sortingOf<typeof EXECUTION_ORDER>(order, slice, {
+    columns: SORT_COLUMNS,
+    fields: EXECUTION_ORDER,
+    id: sql`e.id`,
+    isOtherTable: order.keyword === 'input.run.name',
+  });
 
 function byId({ after, before }: Slice): Sorting {
   const column = sql`e.id`;

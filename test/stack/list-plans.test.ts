@@ -11,7 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EXECUTION_FILTER, EXECUTION_ORDER } from '../../domain/executions/filter.js';
 import { parseFilter } from '../../domain/filters/parse.js';
 import { RUN_FILTER, RUN_ORDER } from '../../domain/runs/filter.js';
-import { type Db, PARALLEL_SETUP_COST } from '../../store/database.js';
+import type { Db } from '../../store/database.js';
 import { listExecutions } from '../../store/executions/list.js';
 import { listRuns } from '../../store/runs/list.js';
 import type { Database } from '../../store/schema.js';
@@ -31,7 +31,6 @@ beforeAll(async () => {
   await insertManyRuns(postgres.ownerUrl, ROWS);
   owner = new pg.Client({ connectionString: postgres.ownerUrl });
   await owner.connect();
-  await owner.query(`set parallel_setup_cost = ${PARALLEL_SETUP_COST}`);
 });
 afterAll(async () => {
   await owner?.end();
