@@ -632,6 +632,37 @@ describe('counts and orders', () => {
     expect((await ask('/v1/executions/counts', key)).status).toBe(403);
     expect((await ask('/v1/runs/counts?filter=nmae:x')).body.details[0]!.metadata.rule).toBe('FILTER_KEYWORD');
   });
+  it('continues each order of executions on every page, forwards and backwards', async () => {
+    const page = async (orderBy: string, size: number, token = '') => {
+      const { status, body } = await get(
+        `/v1/executions?pageSize=${size}&orderBy=${encodeURIComponent(orderBy)}&pageToken=${token}`,
+      );
+      expect([orderBy, status]).toEqual([orderBy, 200]);
+      return { ...body, ids: (body.executions as { id: string }[]).map(({ id }) => id) };
+    };
+    for (const keyword of Object.keys(EXECUTION_ORDER))
+      for (const orderBy of [keyword, `${keyword} desc`]) {
+        const { ids: all } = await page(orderBy, 1000);
+        expect(all.length).toBeGreaterThan(4);
+        const forwards: string[] = [];
+        let last = '';
+        for (let token: string | undefined; token !== '';) {
+          const { ids, nextPageToken } = await page(orderBy, 3, token);
+          forwards.push(...ids);
+          last = token ?? '';
+          token = nextPageToken as string;
+        }
+        expect([orderBy, forwards]).toEqual([orderBy, all]);
+        let { ids: backwards, previousPageToken } = await page(orderBy, 3, last);
+        while (previousPageToken !== '') {
+          const before = await page(orderBy, 3, previousPageToken as string);
+          backwards = [...before.ids, ...backwards];
+          previousPageToken = before.previousPageToken;
+        }
+        expect([orderBy, backwards]).toEqual([orderBy, all]);
+      }
+  });
+
   it('sorts by every keyword in both directions, and pages continue in that order', async () => {
     const metrics = (q30: number) => ({ q30, totalYield: q30 * 1e9 });
     await run('b', { instrumentMetrics: metrics(80), timeCompleted: new Date('2026-01-02') }, 'AV6');
