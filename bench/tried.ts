@@ -95,10 +95,10 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
     ],
   },
   {
-    rows: ['CPU of a worker that watches 10000 runs, against 500 waiters'],
+    rows: ['CPU of a worker that watches 10000 runs'],
     approaches: [
       'the worker polls 8 runs a second, however many it watches (the default quota of AWS), and 500 waiters 17: so the ' +
-        'ratio only says what a poll costs. Against 2,000 waiters, the row is met',
+        'ratio only says what a poll costs. Against 2,000 waiters it was 0.30',
       'leases instead of an activity with heartbeats for each run: from 2.7 times the CPU of 500 waiters to this',
       'loaded executions are kept between two polls, so that a poll that sees no change asks PostgreSQL for nothing',
     ],

@@ -22,12 +22,9 @@ const MOST_LOST = 0.05;
 const LOST_AFTER_MS = 30_000;
 const CANCELLED = 40;
 const CANCELLED_AT = 2000;
-/** How often the waiters poll (botocore, omics, RunCompleted). */
+/** How often the waiters poll (botocore, omics, RunCompleted). One round of theirs is measured. */
 const WAITER_SECONDS = 30;
-/** They poll so much more often here, so that a round of theirs is short. What counts is the CPU of a poll. */
-const FASTER = 3;
-const ROUND_SECONDS = WAITER_SECONDS / FASTER;
-const MEASURED_MS = 20_000;
+const MEASURED_MS = WAITER_SECONDS * 1000;
 /** More threads than this do not come to their second poll in that time, in one process of Python. */
 const MOST_WAITERS = 2000;
 
@@ -283,8 +280,8 @@ class Watching {
         met: perHour / (3600 / WAITER_SECONDS) <= 0.5,
       });
       this.report.note(
-        `GetRun: ${polls} calls of the worker in ${seconds} s. ${count} waiters made ${theirPolls} calls in ` +
-          `${ROUND_SECONDS} s with a delay of as many; their CPU is that of one round in ${WAITER_SECONDS} s`,
+        `GetRun: ${polls} calls of the worker in ${seconds} s, and ${theirPolls} of ${count} waiters, which come later ` +
+          `than every ${WAITER_SECONDS} s where their process has no time`,
       );
     }
   }
@@ -301,7 +298,7 @@ waiter = omics.get_waiter('run_completed')
 threading.stack_size(256 * 1024)
 def wait(run):
     try:
-        waiter.wait(id=run, WaiterConfig={'Delay': ${ROUND_SECONDS}, 'MaxAttempts': 1000})
+        waiter.wait(id=run, WaiterConfig={'Delay': ${WAITER_SECONDS}, 'MaxAttempts': 1000})
     except Exception:
         pass
 for run in sys.stdin.read().split():
@@ -321,14 +318,12 @@ threading.Event().wait()
       child.stdin.end(running.slice(0, count).join(' '));
       await until('each waiter to have polled', () => this.#getRuns() - before >= count);
       const [cpu, calls] = [cpuOf(child.pid!), this.#getRuns()];
-      await pause(ROUND_SECONDS * 1000);
-      const polls = this.#getRuns() - calls;
+      await pause(MEASURED_MS);
       return {
         count,
         kb: usageOf(child.pid!).memory * 1024,
-        // Of as many polls a second as they make with their own delay.
-        cpu: ((cpuOf(child.pid!) - cpu) / polls) * (count / WAITER_SECONDS),
-        polls,
+        cpu: (cpuOf(child.pid!) - cpu) / (MEASURED_MS / 1000),
+        polls: this.#getRuns() - calls,
       };
     } finally {
       child.kill('SIGKILL');
