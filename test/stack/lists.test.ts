@@ -640,6 +640,11 @@ describe('counts and orders', () => {
       expect([orderBy, status]).toEqual([orderBy, 200]);
       return { ...body, ids: (body.executions as { id: string }[]).map(({ id }) => id) };
     };
+    // Several executions have the same run, flow and name, so that pages end between equal values.
+    await sql`
+      insert into executions select (jsonb_populate_record(e, jsonb_build_object('id', gen_random_uuid(),
+        'name', 'copy ' || n % 3, 'time_created', now() - n % 4 * interval '1 day', 'started_by', 'copy'))).*
+      from executions e, generate_series(1, 5) n`.execute(db);
     for (const keyword of Object.keys(EXECUTION_ORDER))
       for (const orderBy of [keyword, `${keyword} desc`]) {
         const { ids: all } = await page(orderBy, 1000);
@@ -661,6 +666,7 @@ describe('counts and orders', () => {
         }
         expect([orderBy, backwards]).toEqual([orderBy, all]);
       }
+    await sql`delete from executions where started_by = 'copy'`.execute(db);
   });
 
   it('sorts by every keyword in both directions, and pages continue in that order', async () => {
