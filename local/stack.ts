@@ -129,7 +129,7 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
 
 async function consoleEnvironment({ console, onProgress }: StackOptions): Promise<Record<string, string>> {
   if (console !== true) return { POLONY_CONSOLE: 'false' };
-  const folder = await buildConsole(onProgress);
+  const folder = process.env.POLONY_CONSOLE_FOLDER || (await buildConsole(onProgress));
   return folder === undefined ? {} : { POLONY_CONSOLE_FOLDER: folder };
 }
 
