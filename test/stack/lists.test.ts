@@ -655,12 +655,12 @@ describe('counts and orders', () => {
           const { ids, nextPageToken } = await page(orderBy, 3, token);
           forwards.push(...ids);
           last = token ?? '';
-          token = nextPageToken as string;
+          token = nextPageToken;
         }
         expect([orderBy, forwards]).toEqual([orderBy, all]);
         let { ids: backwards, previousPageToken } = await page(orderBy, 3, last);
         while (previousPageToken !== '') {
-          const before = await page(orderBy, 3, previousPageToken as string);
+          const before = await page(orderBy, 3, previousPageToken);
           backwards = [...before.ids, ...backwards];
           previousPageToken = before.previousPageToken;
         }
