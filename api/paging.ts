@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { Type } from 'typebox';
 import type { OrderKind } from '../domain/filters/order.js';
 import { isId } from '../store/database.js';
@@ -73,7 +73,7 @@ export interface Position {
 
 /** Detects a token that was cut or changed. A token grants nothing, so the checksum needs no secret. */
 function checksum(text: string): string {
-  return hash('sha256', text, 'base64url').slice(0, 8);
+  return createHash('sha256').update(text).digest('base64url').slice(0, 8);
 }
 
 /** The name of a filtered list. With another filter or order, a page token would silently skip rows. */
@@ -170,7 +170,7 @@ function countCharacters(value: unknown, most: number): number {
   if (typeof value === 'string') return value.length;
   if (typeof value !== 'object' || value === null) return 8;
   let count = 2;
-  // Not Object.entries: its arrays are a tenth of what a page costs.
+  // Not Object.entries: this was 7 % of the work for a page.
   for (const name in value) {
     if (count > most) break;
     count += name.length + countCharacters((value as Record<string, unknown>)[name], most - count);

@@ -227,10 +227,11 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
     reach: 'at most 5 more',
     met: many - none <= 5 && searched >= wanted * 0.8,
   });
+  const shares = (each: readonly number[]): string => each.map((share) => (share * 100).toFixed(1)).join(', ');
   report.note(
     `idle storage connections: ${searched} searches in ${(ROUNDS * WINDOW_MS) / 1000} s, of ${Math.round(wanted)} that ` +
-      `the interval asks for. Each made a list request, and the row counts two for one of five. With: ${used.many.map((each) => (each * 100).toFixed(1)).join(', ')} % ` +
-      `of a core; without: ${used.none.map((each) => (each * 100).toFixed(1)).join(', ')} %`,
+      'the interval asks for. Each made a list request, and the row counts two for one of five. ' +
+      `With: ${shares(used.many)} % of a core; without: ${shares(used.none)} %`,
   );
 }
 

@@ -9,7 +9,7 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
       'leases instead of heartbeats while a run is watched: from 0.48 to 0.57 of the rate, from 1.78 to 1.55 of the CPU',
       '26 statements in PostgreSQL for an execution instead of 36: 192 ms of CPU of the worker instead of 194',
       'one activity for GetWorkflow and StartRun: 322 ms of CPU instead of 378, and 3.0 executions a second instead of ' +
-        '2.65; the bare workflow then has one activity less too, so the ratio stays',
+        '2.65 (a prototype). The bare workflow then has one activity less too',
       'what is left is the SDK of AWS (32 ms), the driver of PostgreSQL (21 ms), system calls (26 ms), and hooks of ' +
         'promises; each of them is a small part',
     ],
@@ -51,11 +51,12 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
       'executions of 1,000,000: last',
     ],
     approaches: [
-      'no promises in hooks of requests that need none, and hashes in one call: CPU of a request that finds nothing ' +
-        'from 1.23 to 1.15 ms',
-      'the beginning of each query is built once: from 1.15 to 1.03 ms, and from 0.53 to 0.66 of the requests a second',
+      'hooks without promises where they have nothing to do, and hashes in one call: 1.15 ms of CPU for a request that ' +
+        'finds nothing instead of 1.10, which is noise, so polony has them no more',
+      'the beginning of each query is built once: 1.03 ms instead of 1.15',
       'Node.js 24, which follows asynchronous work at less cost: 0.80 ms, and 0.67 to 0.78 of the requests a second',
-      'pages of 100 runs: the size of a page is counted without arrays of its members, from 0.68 to 0.88',
+      'pages of 100 runs: their size is counted without arrays of their members, and they are measured after the first ' +
+        'half minute of the API: from 0.68 to 0.88 together',
     ],
   },
   {
@@ -81,8 +82,8 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
     rows: ['memory of an idle worker'],
     approaches: [
       'one file for each process: from 230 to 150 MB where it was measured first',
-      'little space for new objects while modules load: 4 to 10 MiB less',
-      'smaller code (minified): 167 MiB instead of 169 MiB',
+      "Temporal's client within the file of the API: 175 to 190 MiB instead of 164 to 173",
+      'smaller code (minified): 165 to 170 MiB instead of 164 to 173',
       "the SDK's thread for workflows loads Temporal's packages a second time, which the SDK does not let us change",
     ],
   },

@@ -19,7 +19,7 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
   const sources = path.join(ROOT, 'console');
   const vite = path.join(ROOT, 'node_modules/vite/bin/vite.js');
   if (!existsSync(path.join(sources, 'vite.config.ts')) || !existsSync(vite)) return undefined;
-  const folder = consoleBuild(ROOT, cacheFolder());
+  const folder = consoleBuild(cacheFolder());
   if (existsSync(folder)) return folder;
   onProgress('Building the console (once, some seconds)');
   const builds = path.dirname(folder);

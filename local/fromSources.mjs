@@ -3,10 +3,10 @@
  * is plain JavaScript, so that nothing is compiled where the sources have not changed.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, utimesSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { consoleBuild, sourceBuild } from './sources.mjs';
+import { consoleBuild, sourceBuild, touchBuild } from './sources.mjs';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** Builds that nobody touches are removed after a day (sourceBuild.ts). */
@@ -20,7 +20,7 @@ const cache = process.env.POLONY_CACHE;
 function findBuilds() {
   const build = sourceBuild(cache).folder;
   const given = process.env.POLONY_CONSOLE_FOLDER;
-  const folderOfConsole = given || consoleBuild(ROOT, cache);
+  const folderOfConsole = given || consoleBuild(cache);
   return { build, folderOfConsole, isThere: existsSync(build) && (Boolean(given) || existsSync(folderOfConsole)) };
 }
 
@@ -39,15 +39,8 @@ for (let attempt = 1; !found.isThere; attempt++) {
     process.exit(1);
   }
 }
-function touch() {
-  try {
-    utimesSync(found.build, new Date(), new Date());
-  } catch {
-    // Somebody removed the cache folder, or it belongs to another user. That stops nothing.
-  }
-}
-touch();
-setInterval(touch, TOUCH_MS).unref();
+touchBuild(found.build);
+setInterval(() => touchBuild(found.build), TOUCH_MS).unref();
 process.env.POLONY_CONSOLE_FOLDER = found.folderOfConsole;
 // Node.js 22 and later keep compiled code there, which saves a tenth of the start of the processes.
 process.env.NODE_COMPILE_CACHE ||= path.join(found.build, 'compiled');

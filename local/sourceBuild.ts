@@ -8,7 +8,6 @@ import {
   rmSync,
   statSync,
   symlinkSync,
-  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -16,7 +15,7 @@ import ts from 'typescript';
 import { build as bundle } from 'vite';
 import { bundleOf } from '../bundle.config.js';
 import { bundleWorkflows } from '../worker/workflowBundle.js';
-import { sourceBuild } from './sources.mjs';
+import { sourceBuild, touchBuild } from './sources.mjs';
 import { cacheFolder } from './stackFiles.js';
 
 /** How long builds stay that nobody uses. What uses one for longer touches its folder. */
@@ -31,7 +30,7 @@ const UNUSED_MS = 86_400_000;
 export async function buildOnce(): Promise<string> {
   const { root, files, folder: build } = sourceBuild(cacheFolder());
   if (existsSync(build)) {
-    touch(build);
+    touchBuild(build);
     return build;
   }
   // Another run must never see an incomplete build, so this one is renamed when it is complete.
@@ -74,15 +73,6 @@ export async function buildOnce(): Promise<string> {
   }
   removeOldBuilds(path.dirname(build), build);
   return build;
-}
-
-/** Says that the build is used. Another user's build is used all the same. */
-function touch(build: string): void {
-  try {
-    utimesSync(build, new Date(), new Date());
-  } catch {
-    // It is removed a day after it was made.
-  }
 }
 
 /** Removes builds that nobody has used for a day. Other processes may build and remove at the same time. */

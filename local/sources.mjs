@@ -3,7 +3,7 @@
  * it without a loader: the second start of a local stack then compiles nothing.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -29,27 +29,25 @@ const FOLDERS = [
 
 /**
  * The files below some folders, in the same order everywhere.
- * @param {string} root
  * @param {readonly string[]} folders
  * @returns {string[]} relative to the root
  */
-function listFiles(root, folders) {
+function listFiles(folders) {
   return folders
-    .flatMap((folder) => readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true }))
+    .flatMap((folder) => readdirSync(path.join(ROOT, folder), { recursive: true, withFileTypes: true }))
     .filter((entry) => entry.isFile() && !entry.name.endsWith('.pyc'))
-    .map((entry) => path.relative(root, path.join(entry.parentPath, entry.name)))
+    .map((entry) => path.relative(ROOT, path.join(entry.parentPath, entry.name)))
     .sort();
 }
 
 /**
  * Changes when one of the files does, or Node.js.
- * @param {string} root
  * @param {readonly string[]} files relative to the root
  * @returns {string}
  */
-function hashFiles(root, files) {
+function hashFiles(files) {
   const hash = createHash('sha256').update(process.version);
-  for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(path.join(root, file)));
+  for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(path.join(ROOT, file)));
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -59,21 +57,28 @@ function hashFiles(root, files) {
  * @returns {{ root: string, files: string[], folder: string }} what is built, and the folder of the build, if it exists
  */
 export function sourceBuild(cache) {
-  const files = listFiles(ROOT, FOLDERS);
-  const hash = hashFiles(ROOT, [...files, 'package-lock.json', 'bundle.config.ts']);
+  const files = listFiles(FOLDERS);
+  const hash = hashFiles([...files, 'package-lock.json', 'bundle.config.ts']);
   return { root: ROOT, files, folder: path.join(cache, 'builds', hash) };
 }
 
 /**
  * The build of the console, with what it imports.
- * @param {string} root where the folder `console` is
  * @param {string} cache the cache folder
  * @returns {string} its folder, if it exists
  */
-export function consoleBuild(root, cache) {
-  return path.join(
-    cache,
-    'console',
-    hashFiles(root, [...listFiles(root, ['console', 'client', 'domain']), 'package-lock.json']),
-  );
+export function consoleBuild(cache) {
+  return path.join(cache, 'console', hashFiles([...listFiles(['console', 'client', 'domain']), 'package-lock.json']));
+}
+
+/**
+ * Says that a build is used. Those that nobody uses for a day are removed (sourceBuild.ts).
+ * @param {string} folder
+ */
+export function touchBuild(folder) {
+  try {
+    utimesSync(folder, new Date(), new Date());
+  } catch {
+    // Somebody removed it, or it belongs to another user. It is used all the same.
+  }
 }

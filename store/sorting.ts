@@ -57,12 +57,13 @@ export function sortingOf<Fields extends OrderFields>(
     isInSlice:
       position === undefined
         ? sql`true`
-        : (isOtherTable ? isBeyondInOtherTable : isBeyond)(
+        : isBeyond(
             column,
             id,
             isDescending,
             sql`${slice.key ?? ''}::${TYPES[fields[order.keyword]!]}`,
             position,
+            isOtherTable,
           ),
     orderBy: sql`${column} ${direction}, ${id} ${direction}`,
   };
@@ -74,24 +75,14 @@ function isBeyond(
   isDescending: boolean,
   key: RawBuilder<unknown>,
   position: string,
+  isOtherTable: boolean,
 ): RawBuilder<boolean> {
   const [beyond, notBefore] = isDescending ? [sql`<`, sql`<=`] : [sql`>`, sql`>=`];
-  // The first condition is implied. Where column and id are of two tables, only it can use an index.
-  return sql`(${column} ${notBefore} ${key} and (${column}, ${id}) ${beyond} (${key}, ${position}::uuid))`;
-}
-
-/**
- * The same as {@link isBeyond} in other words. PostgreSQL cannot use an index of two tables, and multiplies the shares of
- * rows that it expects of both conditions there. It then expects next to none, and does not read in the order of the
- * index.
- */
-function isBeyondInOtherTable(
-  column: RawBuilder<unknown>,
-  id: RawBuilder<unknown>,
-  isDescending: boolean,
-  key: RawBuilder<unknown>,
-  position: string,
-): RawBuilder<boolean> {
-  const [beyond, notBefore] = isDescending ? [sql`<`, sql`<=`] : [sql`>`, sql`>=`];
-  return sql`(${column} ${notBefore} ${key} and (${column} <> ${key} or ${id} ${beyond} ${position}::uuid))`;
+  // Where column and id are of two tables, no index has both. PostgreSQL would multiply the shares of rows that it expects
+  // of two conditions about the column, expect next to none, and not read in the order of the index of the column.
+  const isAfter = isOtherTable
+    ? sql`(${column} <> ${key} or ${id} ${beyond} ${position}::uuid)`
+    : sql`(${column}, ${id}) ${beyond} (${key}, ${position}::uuid)`;
+  // The first condition is implied, and can use an index of the column alone.
+  return sql`(${column} ${notBefore} ${key} and ${isAfter})`;
 }

@@ -1,4 +1,4 @@
-import { hash as hashText, timingSafeEqual } from 'node:crypto';
+import { createHash, timingSafeEqual } from 'node:crypto';
 import { parseScopes, scopesAmong } from '../../domain/auth/scopes.js';
 import { type ApiKeyRow, findApiKey, recordKeyUse } from '../../store/auth.js';
 import { type Db, isId } from '../../store/database.js';
@@ -16,7 +16,7 @@ const RECORD_USE_MS = 60_000;
 
 /** What the store keeps of a key. */
 export function hashKey(key: string): Buffer {
-  return hashText('sha256', key, 'buffer');
+  return createHash('sha256').update(key).digest();
 }
 
 /** The id of a key that the API created; undefined for any other text. */

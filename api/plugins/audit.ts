@@ -31,19 +31,16 @@ const FIELD_CHARACTERS = 100;
 export function addAudit(app: FastifyInstance, db: Db, auditsReads = false): void {
   app.decorateRequest('audited', null);
   app.decorateRequest('auditDetail', null);
-  // Most requests have no entry, and a promise costs each of them. Fastify accepts either from a hook.
-  app.addHook('preHandler', (request, _reply, done) => {
-    if (!isAudited(request, auditsReads)) return done();
-    return beginEntry(db, request).then((id) => void (request.audited = { id }));
+  app.addHook('preHandler', async (request) => {
+    if (isAudited(request, auditsReads)) request.audited = { id: await beginEntry(db, request) };
   });
-  app.addHook('preSerialization', (request, reply, body: unknown, done) => {
+  app.addHook('preSerialization', async (request, reply, body: unknown) => {
     if (request.audited !== null && reply.statusCode === 201) request.audited.resourceId = findId(body);
-    done(null, body);
+    return body;
   });
-  app.addHook('onSend', (request, reply, payload: unknown, done) => {
-    const audited = request.audited as Audited | null | undefined;
-    if (audited === null || audited === undefined) return done(null, payload);
-    return endEntry(db, request, reply, audited).then(() => payload);
+  app.addHook('onSend', async (request, reply, payload: unknown) => {
+    await endEntry(db, request, reply);
+    return payload;
   });
 }
 
@@ -80,13 +77,9 @@ function listFields(body: unknown): string[] {
     .map((name) => name.slice(0, FIELD_CHARACTERS));
 }
 
-/** Completes the entry of a request. Never throws. */
-async function endEntry(
-  db: Db,
-  request: FastifyRequest,
-  { statusCode }: FastifyReply,
-  audited: Audited,
-): Promise<void> {
+async function endEntry(db: Db, request: FastifyRequest, { statusCode }: FastifyReply): Promise<void> {
+  const audited = request.audited as Audited | null | undefined;
+  if (audited === null || audited === undefined) return;
   try {
     await endAudit(db, audited.id, {
       status: statusCode,

@@ -128,12 +128,11 @@ export async function addAuth(app: FastifyInstance, options: AuthOptions): Promi
     request.caller = await authenticateRequest(options, failedLogins, request, reply);
   });
   await addRateLimit(app, options.requestsPerMinute, isHealthRoute);
-  app.addHook('preValidation', (request, _reply, done) => {
+  app.addHook('preValidation', async (request) => {
     const error = findDenial(request);
-    if (error === undefined) return done();
-    return recordDenial(options.db, request, error).then(() => {
-      throw error;
-    });
+    if (error === undefined) return;
+    await recordDenial(options.db, request, error);
+    throw error;
   });
 }
 

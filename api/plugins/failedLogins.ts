@@ -1,9 +1,9 @@
-import { hash } from 'node:crypto';
 import { isIP, isIPv6 } from 'node:net';
 import { appendAudit } from '../../store/audit.js';
 import { type Db, newId } from '../../store/database.js';
 import { loggableError } from '../../domain/errors.js';
 import { ApiError } from '../errors.js';
+import { hashKey } from './apiKeys.js';
 
 /** For how long failures count, and how often they go to the audit log, in milliseconds. */
 const WINDOW_MS = 60_000;
@@ -260,7 +260,7 @@ function refuse({ since, tried, unwritten }: Failures, windowMs: number): ApiErr
   );
 }
 
-const fingerprint = (credential: string): string => hash('sha256', credential, 'base64');
+const fingerprint = (credential: string): string => hashKey(credential).toString('base64');
 
 function firstKey(map: ReadonlyMap<string, unknown>): string {
   return map.keys().next().value!;

@@ -5,11 +5,10 @@ import { checkBodySize } from './limits.js';
 /** How bodies and queries are read before their schemas check them. */
 export function addInput(app: FastifyInstance): void {
   acceptJsonOnly(app);
-  app.addHook('preValidation', (request, _reply, done) => {
+  app.addHook('preValidation', async (request) => {
     rejectNul(request);
     convertQuery(request, request.routeOptions.schema);
     fillOptionalBody(request, request.routeOptions.schema);
-    done();
   });
 }
 

@@ -28,10 +28,7 @@ export function addLimits(app: FastifyInstance): void {
       ...(querystring !== undefined && { querystring: limitSchema(querystring as Schema) }),
     };
   });
-  app.addHook('preValidation', (request, _reply, done) => {
-    checkQuerySize(request);
-    done();
-  });
+  app.addHook('preValidation', async (request) => checkQuerySize(request));
 }
 
 /** A copy of a schema whose texts and lists all have a limit. */
@@ -65,9 +62,7 @@ function isSchema(value: unknown): value is Schema {
 
 /** @throws InputError */
 function checkQuerySize({ query }: FastifyRequest): void {
-  let count = 0;
-  for (const value of Object.values((query ?? {}) as Record<string, unknown>))
-    count += Array.isArray(value) ? value.length : 1;
+  const count = Object.values((query ?? {}) as Record<string, unknown>).flat().length;
   if (count <= MOST_PARAMETERS) return;
   throw new InputError([
     {

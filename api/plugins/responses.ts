@@ -23,11 +23,10 @@ export function responseHeaders(requestId: string, publicUrl: string | undefined
 export function addResponses(app: FastifyInstance, publicUrl?: string): void {
   // Schemas document responses, and tests check them. They must not drop what a handler returns.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
-  app.addHook('onRequest', (request, reply, done) => {
+  app.addHook('onRequest', async (request, reply) => {
     void reply.headers(responseHeaders(request.id, publicUrl));
-    done();
   });
-  app.addHook('onResponse', (request, reply, done) => {
+  app.addHook('onResponse', async (request, reply) => {
     // Neither headers nor the query: they can hold keys.
     const caller = request.caller as typeof request.caller | null;
     request.log.info(
@@ -41,6 +40,5 @@ export function addResponses(app: FastifyInstance, publicUrl?: string): void {
       },
       'request',
     );
-    done();
   });
 }
