@@ -15,8 +15,13 @@ export const RENEW_MS = 10_000;
 /** The work that this process does for all processes. */
 export class Leases {
   readonly #holder = newId();
-  /** Until when this process holds a lease, by the clock of `performance.now()`, which nobody sets. */
-  readonly #heldUntil = new Map<string, number>();
+  /**
+   * Until when this process holds a lease, by two clocks: nobody sets that of `performance.now()`, but it stands still
+   * while the machine is suspended.
+   */
+  readonly #heldUntil = new Map<string, { steady: number; wall: number }>();
+  /** The last statement. They come one after the other: a lease that is given back must not be one just taken again. */
+  #last: Promise<unknown> = Promise.resolve();
   /** Leases of a kind whose members nobody had to work on when the share was last taken. */
   #idle = new Set<string>();
   #isClosed = false;
@@ -53,17 +58,21 @@ export class Leases {
    * @returns the names that it holds now, of those asked for
    */
   async take(names: readonly string[]): Promise<string[]> {
-    if (this.#isClosed) return [];
-    const until = performance.now() + LEASE_SECONDS * 1000 - MARGIN_MS;
-    const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
-    for (const name of names) this.#heldUntil.delete(name);
-    for (const name of taken) this.#heldUntil.set(name, until);
-    return taken;
+    return this.#inTurn(async () => {
+      if (this.#isClosed) return [];
+      const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
+      const until = { steady: performance.now() + ms, wall: Date.now() + ms };
+      const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
+      for (const name of names) this.#heldUntil.delete(name);
+      for (const name of taken) this.#heldUntil.set(name, until);
+      return taken;
+    });
   }
 
   /** Whether this process still holds a lease. Ask before each effect that only its holder may have. */
   isHeld(name: string): boolean {
-    return (this.#heldUntil.get(name) ?? 0) > performance.now();
+    const until = this.#heldUntil.get(name);
+    return until !== undefined && until.steady > performance.now() && until.wall > Date.now();
   }
 
   /** The names that this process holds at the moment. */
@@ -73,14 +82,29 @@ export class Leases {
 
   /** Gives some leases back. */
   async release(names: readonly string[]): Promise<void> {
-    for (const name of names) this.#heldUntil.delete(name);
-    if (names.length > 0) await releaseLeases(this.db, this.#holder, names);
+    if (names.length === 0) return;
+    const forget = (): void => names.forEach((name) => this.#heldUntil.delete(name));
+    forget();
+    await this.#inTurn(() => {
+      // One may have been taken since.
+      forget();
+      return releaseLeases(this.db, this.#holder, names);
+    });
   }
 
   /** Gives all leases back, so that another process takes over at once. */
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#heldUntil.clear();
-    await releaseLeases(this.db, this.#holder);
+    await this.#inTurn(() => {
+      this.#heldUntil.clear();
+      return releaseLeases(this.db, this.#holder);
+    });
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => undefined);
+    return done;
   }
 }

@@ -12,9 +12,10 @@ export type SpacedCall = () => void;
 export class CallSpacing {
   readonly #urgent = new Set<SpacedCall>();
   readonly #due = new Set<SpacedCall>();
-  #lastCall = 0;
+  /** By the clock of `performance.now()`, which nobody sets. So are the other times here. */
+  #lastCall = -Infinity;
   #timer: NodeJS.Timeout | undefined;
-  #slowUntil = 0;
+  #slowUntil = -Infinity;
   #slowFactor = 1;
 
   /** @param perSecond how many calls this worker may make; other workers call too, so it changes. */
@@ -37,7 +38,7 @@ export class CallSpacing {
   /** Halves the rate for a while, because AWS throttled a call. Each further throttling halves it again. */
   slowDown(): void {
     this.#slowFactor = this.#isSlow ? Math.min(SLOWEST_FACTOR, this.#slowFactor * 2) : 2;
-    this.#slowUntil = Date.now() + RECOVERY_MS;
+    this.#slowUntil = performance.now() + RECOVERY_MS;
   }
 
   /** How many calls are due and wait. */
@@ -55,7 +56,7 @@ export class CallSpacing {
   }
 
   get #isSlow(): boolean {
-    return Date.now() < this.#slowUntil;
+    return performance.now() < this.#slowUntil;
   }
 
   get #spacingMs(): number {
@@ -66,10 +67,10 @@ export class CallSpacing {
     while (this.#timer === undefined) {
       const [call] = this.#urgent.size > 0 ? this.#urgent : this.#due;
       if (call === undefined) return;
-      const wait = this.#lastCall + this.#spacingMs - Date.now();
+      const wait = this.#lastCall + this.#spacingMs - performance.now();
       if (wait > 0) return this.#waitForNext(wait);
       this.remove(call);
-      this.#lastCall = Date.now();
+      this.#lastCall = performance.now();
       call();
     }
   }

@@ -85,7 +85,8 @@ export class GetRunBudget {
 export class WatchedRun {
   /** Whether an event has said that the run changed, and no poll has followed yet. */
   #hasEvent = false;
-  #lastPoll = 0;
+  /** By the clock of `performance.now()`, which nobody sets. */
+  #lastPoll = -Infinity;
   #hasEnded = false;
   #timer: NodeJS.Timeout | undefined;
   /** Ends the wait that is under way; absent where none is. */
@@ -143,7 +144,7 @@ export class WatchedRun {
 
   #scheduleUrgently(): void {
     clearTimeout(this.#timer);
-    const wait = Math.max(0, this.#lastPoll + BETWEEN_EVENT_POLLS_MS - Date.now());
+    const wait = Math.max(0, this.#lastPoll + BETWEEN_EVENT_POLLS_MS - performance.now());
     this.#timer = setTimeout(() => this.spacing.add(this.#takeTurn, true), wait);
   }
 
@@ -151,7 +152,7 @@ export class WatchedRun {
     const byEvent = this.#hasEvent;
     const endWait = this.#endWait;
     this.#hasEvent = false;
-    this.#lastPoll = Date.now();
+    this.#lastPoll = performance.now();
     this.#stopWaiting();
     endWait?.(byEvent);
   };

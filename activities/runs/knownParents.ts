@@ -8,7 +8,8 @@ const MOST_PARENTS = 1000;
 /**
  * The folders of one storage connection that have run folders: those of its instruments. Most searches list only these,
  * which needs one request instead of two for a connection with one instrument. A new run of a known instrument is found
- * by every search; the folders above are listed every five minutes, because a laboratory gets an instrument once a year.
+ * by every search; the folder above them is listed about every five minutes, because a laboratory gets an instrument once
+ * a year.
  */
 export class KnownParents {
   #parents: readonly string[] | undefined;

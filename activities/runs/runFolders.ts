@@ -26,7 +26,8 @@ export interface FolderVisitor {
 /**
  * Lists the run folders of a storage connection, with one request for each 1,000 folders.
  * @returns the number of instruments with run folders
- * @throws the first error, after all folders that can be listed were searched
+ * @throws the first error, after all folders that can be listed were searched; at once where `visitor.parents` says what
+ * to list
  */
 export async function walkRunFolders(s3: S3Client, storage: SearchedStorage, visitor: FolderVisitor): Promise<number> {
   const walk = new Walk(s3, storage, visitor);
@@ -58,7 +59,8 @@ class Walk {
         else await this.#searchBelow(parentPath, folders, levels - 1);
       }
     } catch (error) {
-      if (parentPath === '' || this.visitor.stopping.aborted) throw error;
+      const isPartial = this.visitor.parents !== undefined;
+      if (parentPath === '' || isPartial || this.visitor.stopping.aborted) throw error;
       // A folder that cannot be listed must not hide the runs of the others.
       this.errors.push(error);
     }

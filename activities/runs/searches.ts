@@ -216,7 +216,8 @@ export class Searches {
     const { aws } = this.dependencies;
     const { storage, known } = search;
     const began = performance.now();
-    const parents = known.next(began);
+    // Deeper, folders of instruments can be new as often as runs: one for each project or month.
+    const parents = storage.run_depth > 0 ? undefined : known.next(began);
     const look = new Look(this.dependencies, storage, parents);
     try {
       const hasFound = await doWithin(LONGEST_MS, this.#stopping.signal, (ending) =>

@@ -63,6 +63,29 @@ it('counts a lease as lost before another process can take it', async () => {
   expect(row.expires_at.getTime() - before!.now.getTime()).toBeGreaterThanOrEqual(30_000);
 });
 
+it('counts a lease as lost after the machine was suspended, while the steady clock stood still', async () => {
+  const leases = new Leases(db);
+  await leases.take(['suspended']);
+  expect(leases.isHeld('suspended')).toBe(true);
+  vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 60_000);
+  expect(leases.isHeld('suspended')).toBe(false);
+  vi.restoreAllMocks();
+  await leases.close();
+});
+
+it('holds a lease exactly if the database says so, when it is given back and taken at the same time', async () => {
+  const leases = new Leases(db);
+  const isInDatabase = async (): Promise<boolean> =>
+    (await db.selectFrom('leases').select('name').where('name', '=', 'crossing').execute()).length === 1;
+  for (let round = 0; round < 20; round++) {
+    await leases.take(['crossing']);
+    const [release, take] = [() => leases.release(['crossing']), () => leases.take(['crossing'])];
+    await Promise.all((round % 2 === 0 ? [release, take] : [take, release]).map((each) => each()));
+    expect(leases.isHeld('crossing')).toBe(await isInDatabase());
+  }
+  await leases.close();
+});
+
 it('gives each of many leases to one of the processes that ask at the same time', async () => {
   const names = Array.from({ length: 50 }, (_, at) => `many-${at}`);
   const processes = Array.from({ length: 4 }, () => new Leases(db));

@@ -38,6 +38,15 @@ it('makes urgent calls before all others, and each call once', async () => {
   expect(calls).toEqual(['a 0', 'c 100', 'b 200']);
 });
 
+it('goes on when somebody sets the clock back', async () => {
+  const spacing = new CallSpacing(10);
+  const calls: string[] = [];
+  for (const name of ['a', 'b', 'c']) spacing.add(() => void calls.push(name), false);
+  vi.setSystemTime(Date.now() - 3_600_000);
+  await vi.advanceTimersByTimeAsync(200);
+  expect(calls).toEqual(['a', 'b', 'c']);
+});
+
 it('does not make a call that was removed', async () => {
   const { spacing, calls, call } = createSpacing();
   const b = call('b');

@@ -72,10 +72,14 @@ describe('a search of known folders', () => {
   };
   const storage = { bucket: 'lab', prefix: 'runs', run_depth: 0 } as SearchedStorage;
 
-  async function search(parents?: readonly string[]): Promise<{ listed: string[]; found: FoundFolders[] }> {
-    const [listed, found]: [string[], FoundFolders[]] = [[], []];
+  async function search(
+    parents?: readonly string[],
+    listed: string[] = [],
+  ): Promise<{ listed: string[]; found: FoundFolders[] }> {
+    const found: FoundFolders[] = [];
     const send = async ({ input }: { input: ListObjectsV2CommandInput }) => {
       listed.push(input.Prefix!);
+      if (input.Prefix!.endsWith('/DENIED/')) throw new Error('denied');
       return { CommonPrefixes: (TREE[input.Prefix!] ?? []).map((Prefix) => ({ Prefix })) };
     };
     const visitor: FolderVisitor = {
@@ -96,6 +100,12 @@ describe('a search of known folders', () => {
     const parents = all.found.map(({ parentPath }) => parentPath);
     expect(parents).toEqual(['AV240001', 'AV240002']);
     expect(await search(parents)).toEqual({ listed: ['runs/AV240001/', 'runs/AV240002/'], found: all.found });
+  });
+
+  it('ends at the first that cannot be listed, so that an endpoint that does not answer is asked once', async () => {
+    const listed: string[] = [];
+    await expect(search(['DENIED', 'AV240001'], listed)).rejects.toThrow('denied');
+    expect(listed).toEqual(['runs/DENIED/']);
   });
 
   it('finds nothing in a folder that is gone', async () => {
