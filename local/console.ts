@@ -4,7 +4,8 @@ import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { consoleBuild } from './sources.mjs';
+import { removeOldBuilds } from './oldBuilds.js';
+import { consoleBuild, touchBuild } from './sources.mjs';
 import { cacheFolder } from './stackFiles.js';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -20,7 +21,10 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
   const vite = path.join(ROOT, 'node_modules/vite/bin/vite.js');
   if (!existsSync(path.join(sources, 'vite.config.ts')) || !existsSync(vite)) return undefined;
   const folder = consoleBuild(cacheFolder());
-  if (existsSync(folder)) return folder;
+  if (existsSync(folder)) {
+    touchBuild(folder);
+    return folder;
+  }
   onProgress('Building the console (once, some seconds)');
   const builds = path.dirname(folder);
   await mkdir(builds, { recursive: true });
@@ -35,6 +39,7 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
     await rename(unfinished, folder).catch((error: unknown) => {
       if (!existsSync(folder)) throw error;
     });
+    removeOldBuilds(builds, folder);
     return folder;
   } finally {
     await rm(unfinished, { recursive: true, force: true });

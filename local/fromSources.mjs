@@ -9,19 +9,20 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { consoleBuild, sourceBuild, touchBuild } from './sources.mjs';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** Builds that nobody touches are removed after a day (sourceBuild.ts). */
+/** Builds that nobody touches are removed after a week (oldBuilds.ts). */
 const TOUCH_MS = 3_600_000;
 
 // A build would look for a cache folder beside itself.
 process.env.POLONY_CACHE = path.resolve(process.env.POLONY_CACHE || path.join(ROOT, '.polony-cache'));
 const cache = process.env.POLONY_CACHE;
 
-/** @returns {{ build: string, folderOfConsole: string, isThere: boolean }} */
+/** @returns {{ build: string, builds: string[], folderOfConsole: string, isThere: boolean }} */
 function findBuilds() {
   const build = sourceBuild(cache).folder;
   const given = process.env.POLONY_CONSOLE_FOLDER;
   const folderOfConsole = given || consoleBuild(cache);
-  return { build, folderOfConsole, isThere: existsSync(build) && (Boolean(given) || existsSync(folderOfConsole)) };
+  const builds = given ? [build] : [build, folderOfConsole];
+  return { build, builds, folderOfConsole, isThere: builds.every(existsSync) };
 }
 
 let found = findBuilds();
@@ -39,8 +40,9 @@ for (let attempt = 1; !found.isThere; attempt++) {
     process.exit(1);
   }
 }
-touchBuild(found.build);
-setInterval(() => touchBuild(found.build), TOUCH_MS).unref();
+const touch = () => found.builds.forEach(touchBuild);
+touch();
+setInterval(touch, TOUCH_MS).unref();
 process.env.POLONY_CONSOLE_FOLDER = found.folderOfConsole;
 // Node.js 22 and later keep compiled code there, which saves a tenth of the start of the processes.
 process.env.NODE_COMPILE_CACHE ||= path.join(found.build, 'compiled');

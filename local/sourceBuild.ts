@@ -2,11 +2,10 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  readdirSync,
+  mkdtempSync,
   readFileSync,
   renameSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -15,11 +14,9 @@ import ts from 'typescript';
 import { build as bundle } from 'vite';
 import { bundleOf } from '../bundle.config.js';
 import { bundleWorkflows } from '../worker/workflowBundle.js';
+import { removeOldBuilds } from './oldBuilds.js';
 import { sourceBuild, touchBuild } from './sources.mjs';
 import { cacheFolder } from './stackFiles.js';
-
-/** How long builds stay that nobody uses. What uses one for longer touches its folder. */
-const UNUSED_MS = 86_400_000;
 
 /**
  * Compiles the sources without checking types, and bundles the workflows and the processes, as `npm run build` does. A
@@ -33,10 +30,27 @@ export async function buildOnce(): Promise<string> {
     touchBuild(build);
     return build;
   }
+  const builds = path.dirname(build);
+  mkdirSync(builds, { recursive: true });
   // Another run must never see an incomplete build, so this one is renamed when it is complete.
-  const draft = `${build}.${process.pid}`;
-  // A process with the same id may have been interrupted.
-  rmSync(draft, { recursive: true, force: true });
+  const draft = mkdtempSync(`${build}.`);
+  try {
+    await compile(root, files, draft);
+    // Somebody may have changed a file meanwhile. Then this is a build of neither state.
+    if (sourceBuild(cacheFolder()).folder !== build) return await buildOnce();
+    renameSync(draft, build);
+  } catch (error) {
+    // Another run may have built the same sources at the same time.
+    if (!existsSync(build)) throw error;
+  } finally {
+    rmSync(draft, { recursive: true, force: true });
+  }
+  removeOldBuilds(builds, build);
+  return build;
+}
+
+/** @param files relative to `root` */
+async function compile(root: string, files: readonly string[], draft: string): Promise<void> {
   for (const file of files) {
     const target = path.join(draft, file);
     mkdirSync(path.dirname(target), { recursive: true });
@@ -59,25 +73,4 @@ export async function buildOnce(): Promise<string> {
   symlinkSync(path.join(root, 'node_modules'), path.join(draft, 'node_modules'), 'junction');
   writeFileSync(path.join(draft, 'worker/workflow-bundle.js'), await bundleWorkflows(draft));
   await bundle(bundleOf(draft));
-  if (sourceBuild(cacheFolder()).folder !== build) {
-    // Somebody has changed a file meanwhile, so this is a build of neither state.
-    rmSync(draft, { recursive: true, force: true });
-    return buildOnce();
-  }
-  try {
-    renameSync(draft, build);
-  } catch (error) {
-    // Another run has built the same sources at the same time.
-    rmSync(draft, { recursive: true, force: true });
-    if (!existsSync(build)) throw error;
-  }
-  removeOldBuilds(path.dirname(build), build);
-  return build;
-}
-
-/** Removes builds that nobody has used for a day. Other processes may build and remove at the same time. */
-function removeOldBuilds(builds: string, current: string): void {
-  for (const folder of readdirSync(builds).map((name) => path.join(builds, name)))
-    if (folder !== current && Date.now() - (statSync(folder, { throwIfNoEntry: false })?.mtimeMs ?? 0) > UNUSED_MS)
-      rmSync(folder, { recursive: true, force: true });
 }

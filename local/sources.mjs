@@ -3,7 +3,7 @@
  * it without a loader: the second start of a local stack then compiles nothing.
  */
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, utimesSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, utimesSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -40,14 +40,20 @@ function listFiles(folders) {
     .sort();
 }
 
+/** What npm has installed, which `package-lock.json` does not say before `npm ci`. */
+const INSTALLED = 'node_modules/.package-lock.json';
+
 /**
- * Changes when one of the files does, or Node.js.
+ * Changes when one of the files does, the installed packages, Node.js, or the folder of the sources: a build has a link
+ * to the packages there.
  * @param {readonly string[]} files relative to the root
  * @returns {string}
  */
 function hashFiles(files) {
-  const hash = createHash('sha256').update(process.version);
-  for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(path.join(ROOT, file)));
+  const hash = createHash('sha256').update(`${process.version}\0${ROOT}`);
+  const isInstalled = existsSync(path.join(ROOT, INSTALLED));
+  for (const file of [...files, 'package-lock.json', ...(isInstalled ? [INSTALLED] : [])])
+    hash.update(`\0${file}\0`).update(readFileSync(path.join(ROOT, file)));
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -58,7 +64,7 @@ function hashFiles(files) {
  */
 export function sourceBuild(cache) {
   const files = listFiles(FOLDERS);
-  const hash = hashFiles([...files, 'package-lock.json', 'bundle.config.ts']);
+  const hash = hashFiles([...files, 'bundle.config.ts']);
   return { root: ROOT, files, folder: path.join(cache, 'builds', hash) };
 }
 
@@ -68,11 +74,11 @@ export function sourceBuild(cache) {
  * @returns {string} its folder, if it exists
  */
 export function consoleBuild(cache) {
-  return path.join(cache, 'console', hashFiles([...listFiles(['console', 'client', 'domain']), 'package-lock.json']));
+  return path.join(cache, 'console', hashFiles(listFiles(['console', 'client', 'domain'])));
 }
 
 /**
- * Says that a build is used. Those that nobody uses for a day are removed (sourceBuild.ts).
+ * Says that a build is used. Those that nobody uses for a week are removed (oldBuilds.ts).
  * @param {string} folder
  */
 export function touchBuild(folder) {
