@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { CancelRunCommand, StartRunCommand } from '@aws-sdk/client-omics';
 import { DefaultLogger, Runtime } from '@temporalio/worker';
@@ -6,27 +5,32 @@ import pg from 'pg';
 import { adminClients } from '../cli/customer.js';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
+import { WAKE_CHANNEL } from '../store/events.js';
 import { Orchestrator } from '../temporal/client.js';
 import { type BenchStack, runConcurrently, until, withBenchStack } from './benchStack.js';
 import { percentile, type Report } from './report.js';
 import { cpuOf, usageOf } from './usage.js';
+import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
 
 /** How many runs are watched. */
 const COUNTS = [500, 2000, 10_000];
 /** How many of them Temporal has as open workflows. More would take longer to open than the rest of the measurement. */
 const MOST_OPEN = 2000;
 /** How many executions start at each of them, and before all. */
-const STARTED = 40;
+const STARTED = 80;
 /** Share of the starts whose end is not measured, and after how many milliseconds an activity counts as lost. */
 const MOST_LOST = 0.05;
 const LOST_AFTER_MS = 30_000;
 const CANCELLED = 40;
 const CANCELLED_AT = 2000;
-/** How often the waiters poll (botocore, omics, RunCompleted). One round of theirs is measured. */
-const WAITER_SECONDS = 30;
-const MEASURED_MS = WAITER_SECONDS * 1000;
-/** More threads than this do not come to their second poll in that time, in one process of Python. */
+/** More threads of one process of Python do not always come to their second poll in time. */
 const MOST_WAITERS = 2000;
+/** GetRun calls a second in one account, as by default: from 480 watched runs on, there are no more. */
+const GET_RUNS_PER_SECOND = 8;
+/** How long polls are measured where there are no waiters beside them. Of the waiters, one round is measured. */
+const POLLING_SECONDS = 15;
+/** How long the calls of the worker that took over are counted. */
+const COUNTED_SECONDS = 10;
 
 /** Rows of runs that are watched. */
 export async function watching(report: Report): Promise<void> {
@@ -72,37 +76,24 @@ class Watching {
   async measure(): Promise<void> {
     const { report, bench } = this;
     const { stack } = bench;
-    await this.#startSome(20);
+    await this.#startSome(40);
     const speeds = [await this.#measureStarts()];
     await pause(5000);
     const idle = usageOf(stack.worker!.pid);
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
-    const waiters = new Map<number, Waiters>();
-    const memory = new Map<number, number>();
+    let waiters: WaitersUsage | undefined;
     for (const count of COUNTS) {
       report.say(`  ${count} runs are watched`);
       await this.#watch(count);
-      memory.set(count, ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count);
+      const kb = ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count;
       speeds.push(await this.#measureStarts());
       if (count === CANCELLED_AT) await this.#measureCancels();
-      if (count <= MOST_WAITERS) waiters.set(count, await this.#measureWaiters(pythonBin, count));
+      const measured = await this.#measurePolls(pythonBin, count);
+      waiters = measured.waiters ?? waiters!;
+      this.#reportWatching(count, { kb, idleMb: idle.memory, cpu: measured.cpu, waiters });
     }
     this.#reportSpeeds(speeds);
-    for (const [count, kb] of memory) {
-      const largest = waiters.get(count) ?? waiters.get(MOST_WAITERS)!;
-      report.row({
-        name: `memory of a worker for each of ${count} watched runs`,
-        unit: 'KB',
-        value: kb,
-        against: largest.kb / largest.count,
-        of: `each of ${largest.count} boto3 waiters in threads of one process; the idle worker has ${Math.round(idle.memory)} MB`,
-        ratio: kb / (largest.kb / largest.count),
-        reach: 'at most 100 KB',
-        met: kb <= 100,
-      });
-    }
     await this.#measureTakeover();
-    await this.#measurePolls(waiters);
     report.note(
       `${this.#lost} of ${this.#started.length} activities that watch a run were started by Temporal and reached no ` +
         'worker. They were started again, as the sweep does. So starts a second are those of the first 95 %',
@@ -213,6 +204,8 @@ class Watching {
     const before = this.#getRuns();
     await this.#open(more);
     await until('each run to be polled', () => this.#getRuns() - before >= more, 90);
+    // What was registered just now is read again by each renewal of the lease, and copies all at once never are.
+    await this.db.query(`update watches set time_registered = time_registered - interval '10 minutes'`);
     await pause(2000);
   }
 
@@ -230,8 +223,8 @@ class Watching {
   /** Kills the worker. A new one takes over its runs. */
   async #measureTakeover(): Promise<void> {
     const { stack } = this.bench;
-    // From here on with the default settings: GetRun stays within the default quota of AWS.
-    stack.env.POLONY_GET_RUNS_PER_SECOND = '8';
+    // From here on with the default settings.
+    stack.env.POLONY_GET_RUNS_PER_SECOND = String(GET_RUNS_PER_SECOND);
     stack.env.POLONY_RUN_POLL_SECONDS = '60';
     const before = this.#getRuns();
     const began = Date.now();
@@ -247,28 +240,11 @@ class Watching {
       reach: 'at most 120 s',
       met: Date.now() - began <= 120_000,
     });
-    await pause(15_000);
-  }
-
-  /** The default quota of AWS decides how often runs are polled, from 480 watched on. So it does not depend on the count. */
-  async #measurePolls(waiters: ReadonlyMap<number, Waiters>): Promise<void> {
-    const worker = this.bench.stack.worker!.pid;
-    const [before, calls] = [cpuOf(worker), this.#getRuns()];
-    await pause(MEASURED_MS);
-    const seconds = MEASURED_MS / 1000;
-    const [cpu, polls] = [(cpuOf(worker) - before) / seconds, this.#getRuns() - calls];
-    for (const { count, cpu: theirs, polls: theirPolls } of waiters.values()) {
-      this.report.row({
-        name: `CPU of a worker that watches ${COUNTS.at(-1)} runs, against ${count} waiters`,
-        unit: '% of a core',
-        value: cpu * 100,
-        against: theirs * 100,
-        of: `${count} boto3 waiters in threads of one process`,
-        ratio: cpu / theirs,
-        reach: 'at most a third',
-        met: cpu / theirs <= 1 / 3,
-      });
-      const perHour = (polls / count) * (3600 / seconds);
+    const calls = this.#getRuns();
+    await pause(COUNTED_SECONDS * 1000);
+    const polls = this.#getRuns() - calls;
+    for (const count of COUNTS) {
+      const perHour = (polls / count) * (3600 / COUNTED_SECONDS);
       this.report.row({
         name: `GetRun calls, if ${count} runs are watched`,
         unit: 'an execution and hour',
@@ -279,55 +255,76 @@ class Watching {
         reach: 'at most a half without events',
         met: perHour / (3600 / WAITER_SECONDS) <= 0.5,
       });
-      this.report.note(
-        `GetRun: ${polls} calls of the worker in ${seconds} s, and ${theirPolls} of ${count} waiters, which come later ` +
-          `than every ${WAITER_SECONDS} s where their process has no time`,
-      );
     }
   }
 
-  async #measureWaiters(pythonBin: string, count: number): Promise<Waiters> {
-    const { info } = this.bench.stack;
+  /**
+   * Has the worker poll as often as the default quota allows, beside as many waiters as runs are watched. Events cause
+   * the polls, since each run would be due at the same moment otherwise.
+   * @returns the CPU of the worker as a share of a core, and what the waiters used; absent where there are too many
+   */
+  async #measurePolls(pythonBin: string, count: number): Promise<{ cpu: number; waiters?: WaitersUsage }> {
+    const worker = this.bench.stack.worker!.pid;
+    const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
-    const code = `
-import sys, threading, boto3
-from botocore.config import Config
-config = Config(inject_host_prefix=False, max_pool_connections=50)
-omics = boto3.client('omics', endpoint_url=sys.argv[1], region_name='us-west-2', config=config)
-waiter = omics.get_waiter('run_completed')
-threading.stack_size(256 * 1024)
-def wait(run):
-    try:
-        waiter.wait(id=run, WaiterConfig={'Delay': ${WAITER_SECONDS}, 'MaxAttempts': 1000})
-    except Exception:
-        pass
-for run in sys.stdin.read().split():
-    threading.Thread(target=wait, args=(run,), daemon=True).start()
-threading.Event().wait()
-`;
-    const before = this.#getRuns();
-    const child = spawn(pythonBin, ['-c', code, info.awsEndpoint], {
-      stdio: ['pipe', 'ignore', 'inherit'],
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: info.adminAccessKeyId,
-        AWS_SECRET_ACCESS_KEY: info.adminSecretAccessKey,
-      },
-    });
+    const waiters =
+      count > MOST_WAITERS ? undefined : new Waiters(pythonBin, this.bench.stack.info, running.slice(0, count));
     try {
-      child.stdin.end(running.slice(0, count).join(' '));
-      await until('each waiter to have polled', () => this.#getRuns() - before >= count);
-      const [cpu, calls] = [cpuOf(child.pid!), this.#getRuns()];
-      await pause(MEASURED_MS);
-      return {
-        count,
-        kb: usageOf(child.pid!).memory * 1024,
-        cpu: (cpuOf(child.pid!) - cpu) / (MEASURED_MS / 1000),
-        polls: this.#getRuns() - calls,
-      };
+      const calls = this.#getRuns();
+      if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
+      const before = cpuOf(worker);
+      const began = performance.now();
+      const polling = this.#causePolls(seconds);
+      const used = await waiters?.measure(polling);
+      await polling;
+      const cpu = (cpuOf(worker) - before) / ((performance.now() - began) / 1000);
+      return { cpu, ...(used && { waiters: used }) };
     } finally {
-      child.kill('SIGKILL');
+      waiters?.stop();
     }
+  }
+
+  /** Wakes the watcher of a run, then of the next, evenly. */
+  async #causePolls(seconds: number): Promise<void> {
+    const count = GET_RUNS_PER_SECOND * seconds;
+    const { rows } = await this.db.query<{ id: string }>(
+      `select execution_id as id from watches where from_status = 'RUNNING' order by random() limit ${count}`,
+    );
+    const began = performance.now();
+    for (const [at, { id }] of rows.entries()) {
+      await this.db.query('select pg_notify($1, $2)', [WAKE_CHANNEL, id]);
+      await pause(Math.max(0, began + (at + 1) * (1000 / GET_RUNS_PER_SECOND) - performance.now()));
+    }
+  }
+
+  #reportWatching(
+    count: number,
+    { kb, idleMb, cpu, waiters }: { kb: number; idleMb: number; cpu: number; waiters: WaitersUsage },
+  ): void {
+    this.report.row({
+      name: `memory of a worker for each of ${count} watched runs`,
+      unit: 'KB',
+      value: kb,
+      against: waiters.kb / waiters.count,
+      of: `each of ${waiters.count} boto3 waiters in threads of one process; the idle worker has ${Math.round(idleMb)} MB`,
+      ratio: kb / (waiters.kb / waiters.count),
+      reach: 'at most 100 KB',
+      met: kb <= 100,
+    });
+    const theirs = (waiters.cpu / waiters.count) * count;
+    this.report.row({
+      name: `CPU of a worker that watches ${count} runs`,
+      unit: '% of a core',
+      value: cpu * 100,
+      against: theirs * 100,
+      of:
+        waiters.count === count
+          ? `${count} boto3 waiters in threads of one process`
+          : `${count / waiters.count} times what ${waiters.count} boto3 waiters use`,
+      ratio: cpu / theirs,
+      reach: 'at most a third',
+      met: cpu / theirs <= 1 / 3,
+    });
   }
 
   async #measureCancels(): Promise<void> {
@@ -376,12 +373,4 @@ threading.Event().wait()
     });
     report.note(`cancel at the median: ${percentile(cancels, 0.5)} ms, by hand ${percentile(byHand, 0.5)} ms`);
   }
-}
-
-/** What waiters of boto3 use: memory of the process in KB, CPU as a share of a core, and their calls while measured. */
-interface Waiters {
-  count: number;
-  kb: number;
-  cpu: number;
-  polls: number;
 }

@@ -2,7 +2,8 @@ import { sql } from 'kysely';
 import pg from 'pg';
 import { type DbOrTransaction, sanitizeText, toConnectionConfig, untilClosed } from './database.js';
 
-const CHANNEL = 'polony_wake';
+/** On this channel, {@link wakeWatcher} names the execution whose HealthOmics run has changed. */
+export const WAKE_CHANNEL = 'polony_wake';
 
 /** A HealthOmics run, named by an event. */
 export interface EventRun {
@@ -33,7 +34,7 @@ export async function wakeWatcher(db: DbOrTransaction, { account, region, runId,
     (uuid !== undefined && row.healthomics_run_uuid !== null && row.healthomics_run_uuid !== uuid)
   )
     return false;
-  await sql`select pg_notify(${CHANNEL}, ${row.id})`.execute(db);
+  await sql`select pg_notify(${WAKE_CHANNEL}, ${row.id})`.execute(db);
   return true;
 }
 
@@ -48,7 +49,7 @@ export function listenForWakes(
   wake: (executionId: string) => void,
   others: Readonly<Record<string, (payload: string) => void>> = {},
 ): () => Promise<void> {
-  return listen(url, { [CHANNEL]: wake, ...others });
+  return listen(url, { [WAKE_CHANNEL]: wake, ...others });
 }
 
 /**

@@ -25,16 +25,20 @@ const PAGE = 100;
 /** How many requests are under way at the same time. */
 const AT_ONCE = 4;
 /** A measurement takes about so long, in milliseconds, and has so many requests at least. */
-const MEASURED_MS = 60;
+const MEASURED_MS = { all: 60, slowest: 200 };
 const LEAST_REQUESTS = 12;
 /** Requests of each side before the first measurement. V8 compiles what runs often only after thousands of them. */
 const WARM_UP = { pages: 150, found: 2000 };
-/** Measurements of each side; more for a page that would decide a row, so that chance decides nothing. */
+/** Measurements of each side. */
 const ROUNDS = 3;
-const MORE_ROUNDS = 15;
+/** So many of the slowest pages of a row are measured more often, since the slowest of many is so by chance otherwise. */
+const SLOWEST = 3;
+const MORE_ROUNDS = 5;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
-const MOST_MS = 60_000;
+const MOST_MS = 75_000;
+
+const GROUPS = ['first page', 'middle page', 'last page', 'filter', 'order'] as const;
 
 type What = 'runs' | 'executions';
 
@@ -42,7 +46,7 @@ type What = 'runs' | 'executions';
 interface Page {
   what: What;
   name: string;
-  group: 'first page' | 'middle page' | 'last page' | 'filter' | 'order';
+  group: (typeof GROUPS)[number];
   /** At the API. */
   path: string;
   /** The same page of an order at its beginning. */
@@ -81,22 +85,15 @@ async function measureLists(report: Report, server: BenchServer): Promise<void> 
       [0, WARM_UP.pages],
       [empty, WARM_UP.found],
     ] as const) {
-      await api.perSecond(pages[at]!.path, count);
-      await other.perSecond(`/${at}`, count);
+      await api.measure(pages[at]!.path, 0, count);
+      await other.measure(`/${at}`, 0, count);
     }
-    const measured = new Map<Page, { api: number[]; bare: number[] }>(
-      pages.map((page) => [page, { api: [], bare: [] }]),
-    );
-    const ratioOf = (page: Page): number => median(measured.get(page)!.api) / median(measured.get(page)!.bare);
-    for (let round = 0; round < MORE_ROUNDS && performance.now() < ends; round++)
-      for (const [at, page] of pages.entries()) {
-        if (round >= ROUNDS && ratioOf(page) >= REACH + 0.1) continue;
-        const found = measured.get(page)!;
-        found.api.push(await api.perSecond(page.path));
-        found.bare.push(await other.perSecond(`/${at}`));
-      }
-    addRows(report, pages, measured, ratioOf);
-    await addLastPages(report, api, pages);
+    const addTo = async (rates: Rates, milliseconds: number): Promise<void> => {
+      rates.value.push(await api.measure(rates.page.path, milliseconds));
+      rates.against.push(await other.measure(`/${pages.indexOf(rates.page)}`, milliseconds));
+    };
+    for (const those of rowsOf(pages)) addRow(report, await compare(those, addTo, ends));
+    await addLastPages(report, api, pages, performance.now() + MOST_MS / 3);
     api.close();
     other.close();
   } finally {
@@ -105,55 +102,97 @@ async function measureLists(report: Report, server: BenchServer): Promise<void> 
   }
 }
 
-function addRows(
-  report: Report,
+/** Requests that were answered, and the milliseconds that it took. */
+interface Answered {
+  requests: number;
+  milliseconds: number;
+}
+
+/** Requests a second in all measurements together. */
+function perSecond(measured: readonly Answered[]): number {
+  const total = (what: keyof Answered): number => measured.reduce((sum, each) => sum + each[what], 0);
+  return (total('requests') * 1000) / total('milliseconds');
+}
+
+/** Requests of both sides, measured alternately. */
+class Rates {
+  readonly value: Answered[] = [];
+  readonly against: Answered[] = [];
+
+  constructor(readonly page: Page) {}
+
+  get ratio(): number {
+    return perSecond(this.value) / perSecond(this.against);
+  }
+}
+
+/**
+ * Compares pages, those that seem the slowest for longer.
+ * @param addTo measures once, for so many milliseconds
+ * @param ends when no more is measured, as of `performance.now()`
+ * @returns the slowest first, of those that were measured for long enough to tell
+ */
+async function compare(
   pages: readonly Page[],
-  measured: ReadonlyMap<Page, { api: number[]; bare: number[] }>,
-  ratioOf: (page: Page) => number,
-): void {
-  for (const what of ['runs', 'executions'] as const)
-    for (const group of ['first page', 'middle page', 'last page', 'filter', 'order'] as const) {
-      const those = pages.filter((page) => page.what === what && page.group === group);
-      const ratios = those.map(ratioOf);
-      // The row of several pages is that of the slowest.
-      const slowest = those[ratios.indexOf(Math.min(...ratios))]!;
-      const { api, bare } = measured.get(slowest)!;
-      const several = those.length === 1 ? '' : `, the slowest of ${those.length} (${slowest.name})`;
-      report.row({
-        name: `${what} of 1,000,000: ${those.length === 1 ? group : `each ${group}`}${several}`,
-        unit: 'requests/s',
-        value: median(api),
-        against: median(bare),
-        of: 'the same SQL through bare Fastify',
-        ratio: ratioOf(slowest),
-        reach: `at least ${REACH}`,
-        met: ratioOf(slowest) >= REACH,
-      });
-      if (those.length > 1)
-        report.note(`${what}, each ${group}: the median of the ratios is ${median(ratios).toPrecision(3)}`);
-    }
+  addTo: (rates: Rates, milliseconds: number) => Promise<void>,
+  ends: number,
+): Promise<Rates[]> {
+  const all = pages.map((page) => new Rates(page));
+  const sort = (those: Rates[]): Rates[] => those.sort((one, next) => one.ratio - next.ratio);
+  for (let round = 0; round < ROUNDS; round++)
+    for (const rates of all) if (round === 0 || performance.now() < ends) await addTo(rates, MEASURED_MS.all);
+  const slowest = sort(all).slice(0, SLOWEST);
+  for (let round = 0; round < MORE_ROUNDS; round++)
+    for (const rates of slowest) if (performance.now() < ends) await addTo(rates, MEASURED_MS.slowest);
+  return [...sort(slowest), ...all.slice(SLOWEST)];
+}
+
+/** The pages of each row. */
+function rowsOf(pages: readonly Page[]): Page[][] {
+  return (['runs', 'executions'] as const).flatMap((what) =>
+    GROUPS.map((group) => pages.filter((page) => page.what === what && page.group === group)),
+  );
+}
+
+/** The row of several pages is that of the slowest, which is the first. */
+function addRow(report: Report, rates: readonly Rates[]): void {
+  const [slowest] = rates as [Rates];
+  const { what, group, name } = slowest.page;
+  const isAlone = rates.length === 1;
+  report.row({
+    name: `${what} of 1,000,000: ${isAlone ? group : `each ${group}, the slowest of ${rates.length} (${name})`}`,
+    unit: 'requests/s',
+    value: perSecond(slowest.value),
+    against: perSecond(slowest.against),
+    of: 'the same SQL through bare Fastify',
+    ratio: slowest.ratio,
+    reach: `at least ${REACH}`,
+    met: slowest.ratio >= REACH,
+  });
+  if (!isAlone)
+    report.note(
+      `${what}, each ${group}: the median of the ratios is ${median(rates.map(({ ratio }) => ratio)).toPrecision(3)}`,
+    );
 }
 
 /** Compares the last page of each order with the first. */
-async function addLastPages(report: Report, api: Client, pages: readonly Page[]): Promise<void> {
+async function addLastPages(report: Report, api: Client, pages: readonly Page[], ends: number): Promise<void> {
+  const addTo = async (rates: Rates, milliseconds: number): Promise<void> => {
+    rates.value.push(await api.measure(rates.page.path, milliseconds));
+    rates.against.push(await api.measure(rates.page.first!.path, milliseconds));
+  };
   for (const what of ['runs', 'executions'] as const) {
     const those = pages.filter((page) => page.what === what && page.first !== undefined);
-    const ratios: { name: string; last: number; first: number }[] = [];
-    for (const { name, path, first } of those) {
-      const rates: [number, number][] = [];
-      for (let round = 0; round < 3; round++) rates.push([await api.perSecond(path), await api.perSecond(first!.path)]);
-      ratios.push({ name, last: median(rates.map(([last]) => last)), first: median(rates.map(([, rate]) => rate)) });
-    }
-    const slowest = ratios.reduce((one, next) => (next.last / next.first < one.last / one.first ? next : one));
+    const [slowest] = (await compare(those, addTo, ends)) as [Rates];
     report.row({
-      name: `${what} of 1,000,000: the last page, in the slowest of ${ratios.length} orders (${slowest.name})`,
+      name: `${what} of 1,000,000: the last page, in the slowest of ${those.length} orders (${slowest.page.name})`,
       unit: 'requests/s',
-      value: slowest.last,
-      against: slowest.first,
+      value: perSecond(slowest.value),
+      against: perSecond(slowest.against),
       of: 'the first page',
-      ratio: slowest.last / slowest.first,
+      ratio: slowest.ratio,
       reach: 'at least 0.8',
-      met: slowest.last / slowest.first >= 0.8,
+      met: slowest.ratio >= 0.8,
     });
   }
 }
@@ -246,25 +285,22 @@ class Client {
   ) {}
 
   /**
-   * How many requests are answered in a second.
-   * @param count so many are sent; by default, more where they are fast
+   * Sends requests for about so long.
+   * @param least so many requests are sent at least
    * @throws Error for an answer that is an error
    */
-  async perSecond(path: string, count?: number): Promise<number> {
-    let [sent, answered] = [0, 0];
+  async measure(path: string, milliseconds: number, least = LEAST_REQUESTS): Promise<Answered> {
+    let requests = 0;
     const began = performance.now();
-    const isEnough = (): boolean =>
-      count === undefined ? sent >= LEAST_REQUESTS && performance.now() - began >= MEASURED_MS : sent >= count;
     await Promise.all(
       Array.from({ length: AT_ONCE }, async () => {
-        while (!isEnough()) {
-          sent++;
+        while (requests < least || performance.now() - began < milliseconds) {
+          requests++;
           await this.#get(path);
-          answered++;
         }
       }),
     );
-    return (answered * 1000) / (performance.now() - began);
+    return { requests, milliseconds: performance.now() - began };
   }
 
   #get(path: string): Promise<void> {

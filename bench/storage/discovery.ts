@@ -16,7 +16,8 @@ import { median, type Report } from '../report.js';
 import { FOLDERS_EACH, folderOf, INSTRUMENTS } from './bucketMessages.js';
 import type { Bucket } from './processes.js';
 
-const ROUNDS = 3;
+/** A search takes a fraction of a second. */
+const ROUNDS = 11;
 const FOLDERS = INSTRUMENTS.length * FOLDERS_EACH;
 /** Pages of 1,000 folders, and the page with the instruments. */
 const REQUESTS = INSTRUMENTS.length * Math.ceil(FOLDERS_EACH / 1000) + 1;

@@ -10,15 +10,24 @@ import type { RawMessage } from './rawMessages.js';
 
 /** Pages of 1,000 objects that make one measurement. */
 const PAGES = 40;
-const ROUNDS = 3;
+const ROUNDS = 6;
 /** Pages with download URLs that make one measurement. Each URL is signed. */
 const SIGNED_PAGES = 2;
 
 const LISTING = listingKey({ bucket: 'many-1', root: 'runs/' }, LARGE_PREFIX.slice('runs/'.length), true);
 
-/** Lists pages of the API one after the other. @returns the seconds that it takes */
-async function listPages(server: BenchServer, from: number, count: number, hasUrls = false): Promise<number> {
+/**
+ * Lists pages of the API one after the other.
+ * @returns the seconds that it takes, and the largest memory of the API between two pages, in MiB
+ */
+async function listPages(
+  server: BenchServer,
+  from: number,
+  count: number,
+  hasUrls = false,
+): Promise<{ seconds: number; memory: number }> {
   const began = performance.now();
+  let memory = 0;
   let pageToken = from === 0 ? '' : sealPageToken(LISTING, String(from));
   for (let at = 0; at < count; at++) {
     const query = new URLSearchParams({
@@ -32,8 +41,9 @@ async function listPages(server: BenchServer, from: number, count: number, hasUr
     const count = text.split('"uri":').length - 1;
     if (count !== 1000) throw new Error(`A page of the API has ${count} files`);
     pageToken = /"nextPageToken":"([^"]*)"/.exec(text)![1]!;
+    memory = Math.max(memory, usageOf(server.apiPid).memory);
   }
-  return (performance.now() - began) / 1000;
+  return { seconds: (performance.now() - began) / 1000, memory };
 }
 
 /** The rows of the file explorer. */
@@ -49,31 +59,35 @@ export async function pages(report: Report, server: BenchServer, env: Record<str
     await listPages(server, 0, PAGES);
     await listRaw(0);
     await listPages(server, 0, SIGNED_PAGES, true);
-    let memory = 0;
     const [api, alone, first, last]: number[][] = [[], [], [], []];
+    const memory: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       // Elsewhere each time, from the beginning to the end.
       const from = Math.floor(((OBJECTS - PAGES * 1000) * round) / (ROUNDS - 1) / 1000) * 1000;
-      api!.push(PAGES / (await listPages(server, from, PAGES)));
+      const listed = await listPages(server, from, PAGES);
+      memory.push(listed.memory);
+      api!.push(PAGES / listed.seconds);
       alone!.push(PAGES / (await listRaw(from)));
-      if (round === 0) memory = usageOf(server.apiPid).memory;
     }
     for (let round = 0; round < ROUNDS; round++) {
-      first!.push(await listPages(server, 0, SIGNED_PAGES, true));
-      last!.push(await listPages(server, OBJECTS - SIGNED_PAGES * 1000, SIGNED_PAGES, true));
+      first!.push((await listPages(server, 0, SIGNED_PAGES, true)).seconds);
+      last!.push((await listPages(server, OBJECTS - SIGNED_PAGES * 1000, SIGNED_PAGES, true)).seconds);
     }
     addRows(report, { api: median(api!), alone: median(alone!), first: median(first!), last: median(last!) });
-    const after = usageOf(server.apiPid).memory;
+    // Between two collections, V8 keeps what is no longer used, so the largest of several rounds counts.
+    const begin = Math.max(...memory.slice(0, ROUNDS / 2));
+    const end = Math.max(...memory.slice(ROUNDS / 2));
     report.row({
-      name: 'memory of the API after the pages of 1,000,000 objects',
+      name: 'memory of the API in the last half of 1,000,000 objects',
       unit: 'MiB',
-      value: after,
-      against: memory,
-      of: 'after the first third of them',
-      ratio: after / memory,
+      value: end,
+      against: begin,
+      of: 'in the first half',
+      ratio: end / begin,
       reach: 'at most 1.2',
-      met: after / memory <= 1.2,
+      met: end / begin <= 1.2,
     });
+    report.note(`memory of the API while it lists, MiB: ${memory.map(Math.round).join(', ')}`);
   } finally {
     raw.disconnect();
   }
