@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
 import {
   adminClients,
@@ -16,6 +15,7 @@ import { describeRun, type SimulatedRun, simulateInstrument } from '../local/ins
 import { controlOmics } from '../local/omics/control.js';
 import type { Pace } from '../local/omics/run.js';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
+import { BUILD } from './build.js';
 
 /** A stack with a connected account, for one part of the bench. */
 export interface BenchStack extends Connected {
@@ -90,7 +90,7 @@ export async function withBenchStack(
     stateDir,
     durable: false,
     headless: true,
-    build: fileURLToPath(new URL('../dist', import.meta.url)),
+    build: BUILD,
     omics,
     env: { POLONY_DISCOVER_SECONDS: '3600', POLONY_SWEEP_SECONDS: '3600', ...env },
     onProgress: say,

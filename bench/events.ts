@@ -122,14 +122,15 @@ class Runs {
     // The first looks at the uploads, which come at once, are over.
     await pause(2000);
     const waits: Waits = { start: [], end: [] };
-    const untilSomeMoment = (): Promise<void> => pause(atOnce === 1 ? 0 : Math.random() * POLL_SECONDS * 1000);
+    // Moments that are spread evenly over the interval, so that chance does not decide how long a poll takes.
+    const untilSomeMoment = (at: number): Promise<void> => pause(atOnce === 1 ? 0 : (at / RUNS) * POLL_SECONDS * 1000);
     const follow = async (at: number): Promise<void> => {
-      await untilSomeMoment();
+      await untilSomeMoment(at);
       const run = await this.#start(uploads[at]!, announce, waits);
       await until('the run to be seen running', async () => (await this.#statusOf(run)).endsWith('RUNNING'));
       // Events that come one after the other within two seconds cause one poll. A run takes hours.
       await pause(2100);
-      await untilSomeMoment();
+      await untilSomeMoment(at);
       await this.#end(run, announce, waits);
     };
     await runConcurrently(RUNS, follow, atOnce);

@@ -34,7 +34,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
     run: async (report) => (await import('./api/live.js')).live(report),
   },
   storage: {
-    minutes: 2,
+    minutes: 4,
     run: async (report) => (await import('./storage/index.js')).storage(report),
   },
   searches: {

@@ -10,7 +10,7 @@ import { freePort } from '../local/ports.js';
 import { startStack, type Stack } from '../local/stack.js';
 import { startTemporal } from '../local/temporal.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
-import { buildOnce } from '../local/sourceBuild.js';
+import { BUILD } from './build.js';
 import { measure } from './measure.js';
 import { median, type Report } from './report.js';
 import { usageOf } from './usage.js';
@@ -59,12 +59,11 @@ async function timeStart(
 export async function processes(report: Report): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   try {
-    const build = await buildOnce();
     await measureSecondStart(report, path.join(folder, 'second'));
-    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build });
+    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build: BUILD });
     try {
       // The processes settle while others start and npm installs; only afterwards is anything measured that is idle.
-      await measureProcessStarts(report, stack, build);
+      await measureProcessStarts(report, stack);
       await measureInstall(report, path.join(folder, 'install'));
       await measureIdle(report, stack);
     } finally {
@@ -113,7 +112,7 @@ async function measureSecondStart(report: Report, folder: string): Promise<void>
 }
 
 /** How long a process of the build takes until it serves. */
-async function measureProcessStarts(report: Report, stack: Stack, build: string): Promise<void> {
+async function measureProcessStarts(report: Report, stack: Stack): Promise<void> {
   report.say('\nprocess starts');
   const parts = [
     { name: 'API', command: 'api', ready: 'API is listening' },
@@ -129,7 +128,7 @@ async function measureProcessStarts(report: Report, stack: Stack, build: string)
         // Not to take the work of the stack's own worker.
         POLONY_TASK_QUEUE: 'started',
       };
-      starts[at]!.push(await timeStart([path.join(build, 'cli/main.js'), command], ready, env));
+      starts[at]!.push(await timeStart([path.join(BUILD, 'cli/main.js'), command], ready, env));
     }
   for (const [at, { name }] of parts.entries()) {
     const value = median(starts[at]!.map(({ wall }) => wall));

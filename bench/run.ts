@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { cpus, totalmem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { buildOnce } from '../local/sourceBuild.js';
 import type { PartMessage } from './part.js';
 import { PARTS } from './parts.js';
 import { lineOf, writeReport } from './report.js';
@@ -47,6 +48,8 @@ if (only !== undefined && PARTS[only] === undefined) {
   process.stderr.write(`--only: there is no part ${only}. The parts are ${Object.keys(PARTS).join(', ')}\n`);
   process.exit(2);
 }
+say('Building polony from its sources, if they have changed');
+await buildOnce();
 const durations: string[] = [];
 for (const [name, { minutes }] of Object.entries(PARTS)) {
   if (only !== undefined && name !== only) continue;

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { Client, Connection } from '@temporalio/client';
 import pLimit from 'p-limit';
@@ -13,6 +12,7 @@ import { insertStorageConnection } from '../store/connections/storage.js';
 import { announceStorageChange } from '../store/connections/storageSearch.js';
 import { closeDatabase, type Db, openDatabase } from '../store/database.js';
 import { insertRuns } from '../store/runs/discovery.js';
+import { BUILD } from './build.js';
 import { median, type Report } from './report.js';
 import { cpuOf } from './usage.js';
 
@@ -88,7 +88,7 @@ export async function searches(report: Report): Promise<void> {
     stateDir,
     durable: false,
     headless: true,
-    build: fileURLToPath(new URL('../dist', import.meta.url)),
+    build: BUILD,
     env: { POLONY_DISCOVER_SECONDS: '1', POLONY_SWEEP_SECONDS: '1', POLONY_METRICS_ADDRESS: '127.0.0.1:0' },
     onProgress: report.say,
   });

@@ -25,18 +25,18 @@ const PAGE = 100;
 /** How many requests are under way at the same time. */
 const AT_ONCE = 4;
 /** A measurement takes about so long, in milliseconds, and has so many requests at least. */
-const MEASURED_MS = { all: 60, slowest: 200 };
+const MEASURED_MS = { all: 60, slowest: 600 };
 const LEAST_REQUESTS = 12;
 /** Requests of each side before the first measurement. V8 compiles what runs often only after thousands of them. */
 const WARM_UP = { pages: 150, found: 2000 };
 /** Measurements of each side. */
-const ROUNDS = 3;
+const ROUNDS = 2;
 /** So many of the slowest pages of a row are measured more often, since the slowest of many is so by chance otherwise. */
 const SLOWEST = 3;
-const MORE_ROUNDS = 5;
+const MORE_ROUNDS = 3;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
-const MOST_MS = 75_000;
+const MOST_MS = 100_000;
 
 const GROUPS = ['first page', 'middle page', 'last page', 'filter', 'order'] as const;
 

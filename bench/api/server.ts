@@ -4,7 +4,6 @@ import { Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { Kysely, type LogEvent, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import { createGuardian, type GuardedChild, type Guardian, untilReady } from '../../local/guardian.js';
@@ -13,9 +12,7 @@ import { startPostgres } from '../../local/postgres.js';
 import { migrate, openDatabase } from '../../store/database.js';
 import { grantRuntimeRole } from '../../store/runtimeRole.js';
 import type { Database } from '../../store/schema.js';
-
-/** The build, in which the API that is measured runs. */
-const BUILD = fileURLToPath(new URL('../../dist', import.meta.url));
+import { BUILD } from '../build.js';
 
 /** A PostgreSQL with the tables of polony, and the built API on it, each in a process of its own. */
 export class BenchServer {

@@ -1,7 +1,6 @@
 import { S3Client } from '@aws-sdk/client-s3';
-import { MockActivityEnvironment } from '@temporalio/testing';
 import pg from 'pg';
-import { createDiscoveryActivities } from '../../activities/runs/discover.js';
+import { Searches } from '../../activities/runs/searches.js';
 import { s3ClientSettings } from '../../aws/clients.js';
 import { listFolders } from '../../aws/s3.js';
 import { AwsSessions } from '../../aws/sessions.js';
@@ -10,7 +9,6 @@ import { openDatabase } from '../../store/database.js';
 import { Secrets } from '../../store/secrets.js';
 import { MANY_STORAGE } from '../../test/manyRuns.js';
 import { stubOrchestrator } from '../../test/stubOrchestrator.js';
-import type { DiscoverRunsInput } from '../../workflows/messages/runs.js';
 import type { BenchServer } from '../api/server.js';
 import { median, type Report } from '../report.js';
 import { FOLDERS_EACH, folderOf, INSTRUMENTS } from './bucketMessages.js';
@@ -36,6 +34,7 @@ async function insertRuns(url: string): Promise<void> {
         from jsonb_to_recordset($2) f (instrument text, folder text)`,
       [MANY_STORAGE, JSON.stringify(folders)],
     )
+    .then(() => client.query('update storage_connections set use_for_run_upload = (id = $1)', [MANY_STORAGE]))
     .then(() => client.query('vacuum analyze runs'))
     .finally(() => client.end());
 }
@@ -55,16 +54,27 @@ export async function discovery(report: Report, server: BenchServer, bucket: Buc
   const db = openDatabase(server.databaseUrl, 5);
   const aws = new AwsSessions({ sessionSeconds: 43_200, ...createProviderLoader(db, new Secrets([])) });
   const s3 = new S3Client({ region: 'us-west-2', ...s3ClientSettings() });
-  const activities = createDiscoveryActivities({ db, aws, orchestrator: stubOrchestrator as never });
+  const use = aws.use.bind(aws);
+  let ended: (outcome: Promise<unknown>) => void = () => undefined;
+  aws.use = async (providerId, work) => {
+    const outcome = use(providerId, work);
+    ended(outcome);
+    return outcome;
+  };
+  /** The first search of a worker, which lists everything. */
   const search = async (): Promise<void> => {
-    const input: DiscoverRunsInput = { storageConnectionId: MANY_STORAGE, storageConnectionName: 'many 1' };
-    const found: { runFolders?: number; started?: number } = {};
-    await new MockActivityEnvironment().run(async () => {
-      Object.assign(found, await activities.discoverRunFolders(input));
-    });
-    const { runFolders = 0, started = 0 } = found;
-    if (runFolders !== FOLDERS || started > 0)
-      throw new Error(`The search found ${runFolders} of ${FOLDERS} folders, and ${started} that are new`);
+    await db.updateTable('storage_connections').set({ time_used: null }).execute();
+    const searches = new Searches(
+      { db, aws, orchestrator: stubOrchestrator as never },
+      86_400,
+      () => true,
+      report.note,
+    );
+    const outcome = new Promise((resolve) => (ended = resolve));
+    await searches.renewed();
+    const hasFound = await outcome;
+    await searches.stop();
+    if (hasFound !== false) throw new Error('The search found a run that is new');
   };
   const listAlone = async (): Promise<void> => {
     for (const prefix of ['runs/', ...INSTRUMENTS.map((instrument) => `runs/${instrument}/`)])

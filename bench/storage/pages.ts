@@ -9,8 +9,8 @@ import { startProcess } from './processes.js';
 import type { RawMessage } from './rawMessages.js';
 
 /** Pages of 1,000 objects that make one measurement. */
-const PAGES = 40;
-const ROUNDS = 6;
+const PAGES = 25;
+const ROUNDS = 12;
 /** Pages with download URLs that make one measurement. Each URL is signed. */
 const SIGNED_PAGES = 2;
 

@@ -72,7 +72,7 @@ function addRows(report: Report, what: string, used: Record<Who, Usage[]>): void
   const of = (who: Who, measured: keyof Usage): number => median(used[who].map((each) => each[measured]));
   const against = (who: 'aws' | 'crt', measured: 'wall' | 'cpu', most: number): void =>
     report.row({
-      name: `${what}: ${measured === 'wall' ? 'time' : 'CPU'}`,
+      name: `${what}: ${measured === 'wall' ? 'time' : 'CPU'}${who === 'aws' ? '' : ', against the CRT client'}`,
       unit: 's',
       value: of('polony', measured),
       against: of(who, measured),

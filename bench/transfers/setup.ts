@@ -5,11 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import { canMakeCertificates, makeAuthority, makeCertificate } from '../../test/certificates.js';
+import { BUILD } from '../build.js';
 import type { Report } from '../report.js';
 import { BUCKET, ID, PREFIX } from './sinkMessages.js';
 import { Sink } from './sinkProcess.js';
 
-const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const cli = path.join(BUILD, 'cli/main.js');
 
 /** What the parts of transfers share: a sink, a folder to work in, and the commands of each client. */
 export interface Transfers {

@@ -4,8 +4,8 @@ import { median, type Report } from '../report.js';
 import { makeRunFolder } from './runFolder.js';
 import { withTransfers } from './setup.js';
 
-/** A million takes too long to upload first. `BENCH_FILES` measures another number. */
-const COUNT = Number(process.env.BENCH_FILES ?? 20_000);
+/** A million takes too long to upload first. `POLONY_BENCH_FILES` measures another number. */
+const COUNT = Number(process.env.POLONY_BENCH_FILES ?? 20_000);
 const FILES_OF_FOLDER = 1000;
 const FILE_BYTES = 100;
 const ROUNDS = 2;

@@ -735,6 +735,16 @@ const tests = {
     description: 'Binary of the Docker Compose plugin, if the `docker` command does not find it.',
     readBy: TESTS,
   }),
+  POLONY_BENCH_FILES: optionalText({
+    description: 'Number of files of the part `unchanged` of `npm run bench`.',
+    readBy: TESTS,
+    defaultText: '`20000`',
+  }),
+  POLONY_BENCH_ROWS: optionalText({
+    description: 'Number of runs of `npm run bench:console`.',
+    readBy: TESTS,
+    defaultText: '`100000`',
+  }),
 };
 
 /** Variables that the API and the worker share. */
