@@ -1,3 +1,4 @@
+import { killDescendants } from './descendants.js';
 import { PARTS } from './parts.js';
 import type { Row } from './row.js';
 
@@ -6,7 +7,12 @@ export type PartMessage = { say: string } | { note: string } | { row: Row } | { 
 
 // Runs the part that the argument names, and tells the parent what it measures.
 const tell = (message: PartMessage): void => void process.send!(message);
-process.on('disconnect', () => process.exit(1));
+// The parent is gone, or has no more time for this part. Nothing that it has started may go on; `run.ts` removes its files.
+const stop = (): void => {
+  killDescendants();
+  process.exit(1);
+};
+for (const event of ['disconnect', 'SIGINT', 'SIGTERM']) process.on(event, stop);
 await PARTS[process.argv[2]!]!.run({
   say: (say) => tell({ say }),
   note: (note) => tell({ note }),

@@ -1,6 +1,8 @@
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { cpus, totalmem } from 'node:os';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { cpus, tmpdir, totalmem } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildOnce } from '../local/sourceBuild.js';
@@ -8,19 +10,28 @@ import type { PartMessage } from './part.js';
 import { PARTS } from './parts.js';
 import { lineOf, writeReport } from './report.js';
 import type { Row } from './row.js';
+import { MEMORY } from './transfers/setup.js';
 
 // npm run bench [-- --only <part>]: runs the parts one after the other. Each has a process of its own, so that one that
 // hangs or fails takes nothing with it.
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const rows: Row[] = [];
+/** The part that is running. */
+let running: ChildProcess | undefined;
+let isInterrupted = false;
 const notes = [`${cpus().length} cores and ${Math.round(totalmem() / 2 ** 30)} GiB; this machine runs both sides`];
 
 /** @returns why the part did not end well; undefined if it did */
 async function runPart(name: string, minutes: number): Promise<string | undefined> {
+  const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
+  // PostgreSQL may run as another user.
+  chmodSync(folder, 0o711);
   const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name], {
     execArgv: ['--import', 'tsx'],
+    env: { ...process.env, TMPDIR: folder },
   });
+  running = child;
   let isDone = false;
   child.on('message', (message: PartMessage) => {
     if ('say' in message) say(message.say);
@@ -33,15 +44,31 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
-    // It stops what it started when its parent is gone. What does not stop is killed.
+    // It kills what it has started.
     child.disconnect();
     setTimeout(() => child.kill('SIGKILL'), 20_000).unref();
   }, minutes * 60_000);
   const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
+  running = undefined;
+  rmSync(folder, { recursive: true, force: true });
+  removeFromMemory(child.pid!);
   if (isDone && code === 0) return undefined;
   return isLate ? `it did not end within ${minutes} minutes` : `it ended with ${code ?? 'a signal'}`;
 }
+
+/** Removes what a part has left in memory; see `unchanged`. */
+function removeFromMemory(pid: number): void {
+  if (!existsSync(MEMORY)) return;
+  for (const name of readdirSync(MEMORY))
+    if (name.startsWith(`polony-bench-${pid}-`)) rmSync(path.join(MEMORY, name), { recursive: true, force: true });
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    isInterrupted = true;
+    if (running?.connected === true) running.disconnect();
+  });
 
 const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
 if (only !== undefined && PARTS[only] === undefined) {
@@ -52,7 +79,7 @@ say('Building polony from its sources, if they have changed');
 await buildOnce();
 const durations: string[] = [];
 for (const [name, { minutes }] of Object.entries(PARTS)) {
-  if (only !== undefined && name !== only) continue;
+  if (isInterrupted || (only !== undefined && name !== only)) continue;
   say(`\n${name}`);
   const began = performance.now();
   const problem = await runPart(name, minutes);
@@ -74,4 +101,5 @@ for (const [name, { minutes }] of Object.entries(PARTS)) {
   });
 }
 notes.push(`duration of each part: ${durations.join(', ')}`);
+if (isInterrupted) process.exit(130);
 writeReport(rows, notes, only === undefined ? 'report' : `report-${only}`);

@@ -31,6 +31,8 @@ const GET_RUNS_PER_SECOND = 8;
 const POLLING_SECONDS = 15;
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
 const WARM_UP = { polls: 1500, perSecond: 150 };
+/** Runs that are watched where events arrive, and for how long their polls are counted: three times the interval. */
+const WITH_EVENTS = { count: 40, seconds: 30 };
 /** How long the calls of the worker that took over are counted. */
 const COUNTED_SECONDS = 10;
 
@@ -57,6 +59,24 @@ export async function watching(report: Report): Promise<void> {
   );
 }
 
+/** What a worker uses that watches. */
+interface WatchingUsage {
+  /** For each run. */
+  kb: number;
+  idleMb: number;
+  /** Share of a core. */
+  cpu: number;
+  /** Whether it has polled as often as it should. */
+  hasPolled: boolean;
+  waiters: WaitersUsage;
+}
+
+/** Starts a second, and the CPU of worker and Temporal for each. */
+interface Starts {
+  perSecond: number;
+  cpuMs: number;
+}
+
 class Watching {
   /** Executions that the measurement started, with a workflow. */
   readonly #started: string[] = [];
@@ -79,7 +99,8 @@ class Watching {
     const { report, bench } = this;
     const { stack } = bench;
     await this.#startSome(40);
-    const speeds = [await this.#measureStarts()];
+    const first = await this.#measureStarts();
+    this.#reportStarts(this.#started.length, first, first);
     await pause(5000);
     const idle = usageOf(stack.worker!.pid);
     const { pythonBin } = await ensurePython(PYTHON.awsClients);
@@ -87,15 +108,22 @@ class Watching {
     for (const count of COUNTS) {
       report.say(`  ${count} runs are watched`);
       await this.#watch(count);
-      const kb = ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count;
-      speeds.push(await this.#measureStarts());
-      if (count === CANCELLED_AT) await this.#measureCancels();
+      // Less than before where V8 gave memory back meanwhile.
+      const kb = Math.max(0, ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count);
+      this.#reportStarts(count, await this.#measureStarts(), first);
+      if (count === CANCELLED_AT)
+        await Promise.all([this.#measureCancels(), this.#causePolls(100, GET_RUNS_PER_SECOND)]);
       const measured = await this.#measurePolls(pythonBin, count);
       waiters = measured.waiters ?? waiters!;
-      this.#reportWatching(count, { kb, idleMb: idle.memory, cpu: measured.cpu, waiters });
+      this.#reportWatching(count, { ...measured, kb, idleMb: idle.memory, waiters });
     }
-    this.#reportSpeeds(speeds);
     await this.#measureTakeover();
+    await this.#measurePollsWithEvents();
+    report.note(
+      'starts: the watched runs beyond those that the measurement starts are copies of an execution in PostgreSQL, each ' +
+        `with a HealthOmics run of its own and a registered watch. Temporal has ${MOST_OPEN} more open workflows at most, ` +
+        'and none of their activities: it has nothing to do for an open activity without heartbeats',
+    );
     report.note(
       `${this.#lost} of ${this.#started.length} activities that watch a run were started by Temporal and reached no ` +
         'worker. They were started again, as the sweep does. So starts a second are those of the first 95 %',
@@ -139,8 +167,7 @@ class Watching {
     return duration;
   }
 
-  /** @returns starts a second, and the CPU of worker and Temporal for each */
-  async #measureStarts(): Promise<{ perSecond: number; cpuMs: number }> {
+  async #measureStarts(): Promise<Starts> {
     const pids = [this.bench.stack.worker!.pid, this.bench.stack.temporal.pid!];
     const before = cpuOf(...pids);
     const perSecond = (STARTED * (1 - MOST_LOST)) / ((await this.#startSome(STARTED)) / 1000);
@@ -149,37 +176,28 @@ class Watching {
     return { perSecond, cpuMs };
   }
 
-  #reportSpeeds(speeds: readonly { perSecond: number; cpuMs: number }[]): void {
-    const [first] = speeds;
-    for (const [at, count] of COUNTS.entries()) {
-      const { perSecond, cpuMs } = speeds[at + 1]!;
-      const isLast = at === COUNTS.length - 1;
-      this.report.row({
-        name: `starts a second while ${count} runs are watched`,
-        unit: 'a second',
-        value: perSecond,
-        against: first!.perSecond,
-        of: 'the first starts, with next to none watched',
-        ratio: perSecond / first!.perSecond,
-        series: { title: 'Starts a second', at: count },
-        ...(isLast && { reach: 'at least 0.8', met: perSecond / first!.perSecond >= 0.8 }),
-      });
-      this.report.row({
-        name: `CPU of worker and Temporal for a start while ${count} runs are watched`,
-        unit: 'ms',
-        value: cpuMs,
-        against: first!.cpuMs,
-        of: 'the first starts',
-        ratio: cpuMs / first!.cpuMs,
-        series: { title: 'CPU of worker and Temporal for a start', at: count },
-        ...(isLast && { reach: 'at most 1.25', met: cpuMs / first!.cpuMs <= 1.25 }),
-      });
-    }
-    this.report.note(
-      'starts: the watched runs beyond those that the measurement starts are copies of an execution in PostgreSQL, each ' +
-        `with a HealthOmics run of its own and a registered watch. Temporal has ${MOST_OPEN} more open workflows at most, ` +
-        'and none of their activities: it has nothing to do for an open activity without heartbeats',
-    );
+  #reportStarts(count: number, { perSecond, cpuMs }: Starts, first: Starts): void {
+    const isLast = count === COUNTS.at(-1);
+    this.report.row({
+      name: `starts a second while ${count} runs are watched`,
+      unit: 'a second',
+      value: perSecond,
+      against: first.perSecond,
+      of: 'the first starts',
+      ratio: perSecond / first.perSecond,
+      series: { title: 'Starts a second', at: count },
+      ...(isLast && { reach: 'at least 0.8', met: perSecond / first.perSecond >= 0.8 }),
+    });
+    this.report.row({
+      name: `CPU of worker and Temporal for a start while ${count} runs are watched`,
+      unit: 'ms',
+      value: cpuMs,
+      against: first.cpuMs,
+      of: 'the first starts',
+      ratio: cpuMs / first.cpuMs,
+      series: { title: 'CPU of worker and Temporal for a start', at: count },
+      ...(isLast && { reach: 'at most 1.25', met: cpuMs / first.cpuMs <= 1.25 }),
+    });
   }
 
   /** Makes as many runs watched, and waits until each was polled. */
@@ -228,9 +246,10 @@ class Watching {
     // From here on with the default settings.
     stack.env.POLONY_GET_RUNS_PER_SECOND = String(GET_RUNS_PER_SECOND);
     stack.env.POLONY_RUN_POLL_SECONDS = '60';
-    const before = this.#getRuns();
     const began = Date.now();
     await stack.crash('worker');
+    // The last polls of the killed worker are over.
+    const before = this.#getRuns();
     await until('the runs of the killed worker to be polled', () => this.#getRuns() > before);
     this.report.row({
       name: 'from the kill of a worker to the first poll by the next',
@@ -255,9 +274,47 @@ class Watching {
         of: 'the waiter of the SDK, every 30 s',
         ratio: perHour / (3600 / WAITER_SECONDS),
         reach: 'at most a half without events',
-        met: perHour / (3600 / WAITER_SECONDS) <= 0.5,
+        // A worker that does not poll meets nothing.
+        met: polls >= 0.8 * GET_RUNS_PER_SECOND * COUNTED_SECONDS && perHour / (3600 / WAITER_SECONDS) <= 0.5,
       });
     }
+  }
+
+  /** Polls of a few runs where events arrive, with an interval of a second, so that they need not be awaited for long. */
+  async #measurePollsWithEvents(): Promise<void> {
+    const { stack } = this.bench;
+    const { count, seconds } = WITH_EVENTS;
+    stack.worker!.kill();
+    await stack.worker!.exited;
+    await this.db.query('delete from leases');
+    await this.db.query(
+      `delete from watches where execution_id not in
+         (select execution_id from watches where from_status = 'RUNNING' limit ${count})`,
+    );
+    await this.db.query(
+      `insert into event_sources (source, time_genuine) select distinct 'omics/' || scope, now() from watches
+       on conflict (source) do update set time_genuine = now()`,
+    );
+    stack.env.POLONY_GET_RUNS_PER_SECOND = '1000';
+    stack.env.POLONY_RUN_POLL_SECONDS = '1';
+    const calls = this.#getRuns();
+    await stack.startWorker();
+    await until('each run to be polled', () => this.#getRuns() - calls >= count);
+    const before = this.#getRuns();
+    await pause(seconds * 1000);
+    // By default, the interval is a minute.
+    const perHour = ((this.#getRuns() - before) / count / seconds) * 60;
+    const ratio = perHour / (3600 / WAITER_SECONDS);
+    this.report.row({
+      name: 'GetRun calls where events arrive',
+      unit: 'an execution and hour',
+      value: perHour,
+      against: 3600 / WAITER_SECONDS,
+      of: 'the waiter of the SDK, every 30 s',
+      ratio,
+      reach: 'at most a tenth',
+      met: perHour > 0 && ratio <= 0.1,
+    });
   }
 
   /**
@@ -265,7 +322,10 @@ class Watching {
    * the polls, since each run would be due at the same moment otherwise.
    * @returns the CPU of the worker as a share of a core, and what the waiters used; absent where there are too many
    */
-  async #measurePolls(pythonBin: string, count: number): Promise<{ cpu: number; waiters?: WaitersUsage }> {
+  async #measurePolls(
+    pythonBin: string,
+    count: number,
+  ): Promise<{ cpu: number; hasPolled: boolean; waiters?: WaitersUsage }> {
     const worker = this.bench.stack.worker!.pid;
     const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
@@ -276,12 +336,16 @@ class Watching {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
       const before = cpuOf(worker);
+      const callsBefore = this.#getRuns();
       const began = performance.now();
       const polling = this.#causePolls(seconds * GET_RUNS_PER_SECOND, GET_RUNS_PER_SECOND);
       const used = await waiters?.measure(polling);
       await polling;
       const cpu = (cpuOf(worker) - before) / ((performance.now() - began) / 1000);
-      return { cpu, ...(used && { waiters: used }) };
+      // All waiters poll once in that time, where they come to it.
+      const theirs = waiters === undefined ? 0 : count * 0.8;
+      const hasPolled = this.#getRuns() - callsBefore - theirs >= seconds * GET_RUNS_PER_SECOND * 0.9;
+      return { cpu, hasPolled, ...(used && { waiters: used }) };
     } finally {
       waiters?.stop();
     }
@@ -299,10 +363,7 @@ class Watching {
     }
   }
 
-  #reportWatching(
-    count: number,
-    { kb, idleMb, cpu, waiters }: { kb: number; idleMb: number; cpu: number; waiters: WaitersUsage },
-  ): void {
+  #reportWatching(count: number, { kb, idleMb, cpu, hasPolled, waiters }: WatchingUsage): void {
     this.report.row({
       name: `memory of a worker for each of ${count} watched runs`,
       unit: 'KB',
@@ -325,7 +386,7 @@ class Watching {
           : `${count / waiters.count} times what ${waiters.count} boto3 waiters use`,
       ratio: cpu / theirs,
       reach: 'at most a third',
-      met: cpu / theirs <= 1 / 3,
+      met: hasPolled && cpu / theirs <= 1 / 3,
     });
   }
 

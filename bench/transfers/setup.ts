@@ -12,6 +12,9 @@ import { Sink } from './sinkProcess.js';
 
 const cli = path.join(BUILD, 'cli/main.js');
 
+/** Files in this folder are in memory. Not every system has it. */
+export const MEMORY = '/dev/shm';
+
 /** What the parts of transfers share: a sink, a folder to work in, and the commands of each client. */
 export interface Transfers {
   sink: Sink;
@@ -39,7 +42,8 @@ export async function withTransfers(
   run: (transfers: Transfers) => Promise<void>,
   parent = tmpdir(),
 ): Promise<void> {
-  const work = mkdtempSync(path.join(parent, 'polony-bench-'));
+  // `run.ts` knows it by the id of this process.
+  const work = mkdtempSync(path.join(parent, `polony-bench-${process.pid}-`));
   let sink: Sink | undefined;
   try {
     const { pythonBin: python, binDir } = await ensurePython({ ...PYTHON.awsClients, onProgress: report.say });

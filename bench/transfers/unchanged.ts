@@ -1,20 +1,39 @@
 import { existsSync } from 'node:fs';
 import { measure, type Usage } from '../measure.js';
 import { median, type Report } from '../report.js';
+import type { Row } from '../row.js';
 import { makeRunFolder } from './runFolder.js';
-import { withTransfers } from './setup.js';
+import { MEMORY, withTransfers } from './setup.js';
 
 /** A million takes too long to upload first. `POLONY_BENCH_FILES` measures another number. */
 const COUNT = Number(process.env.POLONY_BENCH_FILES ?? 20_000);
+const WANTED = 1_000_000;
 const FILES_OF_FOLDER = 1000;
 const FILE_BYTES = 100;
 const ROUNDS = 2;
 const MOST_MIB = 150;
 
+/** The row of as many files as the target names. */
+function notMeasured(): Row {
+  return {
+    name: `upload again of ${WANTED.toLocaleString('en')} small files`,
+    unit: 'MiB',
+    value: 0,
+    against: MOST_MIB,
+    of: 'the target',
+    ratio: 0,
+    reach: `at most ${MOST_MIB} MiB`,
+    met: false,
+    problem:
+      'takes longer than the bench may (POLONY_BENCH_FILES). Once, by hand, an unfinished run took 191 MiB and a ' +
+      'complete one 201 MiB',
+  };
+}
+
 /** The rows of an upload of many small files that are all in the bucket already. */
 export async function unchanged(report: Report): Promise<void> {
   // Making and reading so many files must not measure a disk.
-  const parent = existsSync('/dev/shm') ? '/dev/shm' : undefined;
+  const parent = existsSync(MEMORY) ? MEMORY : undefined;
   await withTransfers(
     report,
     async ({ sink, work, python, env, remote, aws, polonyUpload }) => {
@@ -44,10 +63,6 @@ export async function unchanged(report: Report): Promise<void> {
           const { wall, cpu, memory } = used[side].at(-1)!;
           report.say(`  ${side}: ${wall.toFixed(1)} s, CPU ${cpu.toFixed(1)} s, ${memory.toFixed(0)} MiB`);
         }
-      report.note(
-        'upload again: with 1,000,000 files, measured once by hand, an unfinished run took 191 MiB and a complete one ' +
-          '201 MiB, which is more than the target',
-      );
       const of = (side: keyof typeof sides, measured: keyof Usage): number =>
         median(used[side].map((each) => each[measured]));
       const rows = [
@@ -78,6 +93,7 @@ export async function unchanged(report: Report): Promise<void> {
           met: of(side, 'memory') <= MOST_MIB,
         });
       }
+      if (COUNT < WANTED) report.row(notMeasured());
     },
     parent,
   );
