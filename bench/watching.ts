@@ -66,7 +66,7 @@ interface WatchingUsage {
   idleMb: number;
   /** Share of a core. */
   cpu: number;
-  /** Whether it has polled as often as it should. */
+  /** Whether it has polled before as often as events asked for. */
   hasPolled: boolean;
   waiters: WaitersUsage;
 }
@@ -329,22 +329,20 @@ class Watching {
     const worker = this.bench.stack.worker!.pid;
     const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
+    const callsBefore = this.#getRuns();
     await this.#causePolls(WARM_UP.polls, WARM_UP.perSecond);
+    const hasPolled = this.#getRuns() - callsBefore >= WARM_UP.polls * 0.9;
     const waiters =
       count > MOST_WAITERS ? undefined : new Waiters(pythonBin, this.bench.stack.info, running.slice(0, count));
     try {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
       const before = cpuOf(worker);
-      const callsBefore = this.#getRuns();
       const began = performance.now();
       const polling = this.#causePolls(seconds * GET_RUNS_PER_SECOND, GET_RUNS_PER_SECOND);
       const used = await waiters?.measure(polling);
       await polling;
       const cpu = (cpuOf(worker) - before) / ((performance.now() - began) / 1000);
-      // All waiters poll once in that time, where they come to it.
-      const theirs = waiters === undefined ? 0 : count * 0.8;
-      const hasPolled = this.#getRuns() - callsBefore - theirs >= seconds * GET_RUNS_PER_SECOND * 0.9;
       return { cpu, hasPolled, ...(used && { waiters: used }) };
     } finally {
       waiters?.stop();
