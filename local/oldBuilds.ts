@@ -6,6 +6,8 @@ import path from 'node:path';
  * the machine sleeps, as over a weekend.
  */
 const UNUSED_MS = 7 * 86_400_000;
+/** Ends the name of a build that is being removed. */
+const REMOVED = '.removed';
 
 /**
  * Removes builds that nobody has used for a week. Other processes may build and remove at the same time.
@@ -26,5 +28,3 @@ export function removeOldBuilds(builds: string, current: string): void {
     }
   }
 }
-
-const REMOVED = '.removed';

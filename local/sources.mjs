@@ -44,13 +44,13 @@ function listFiles(folders) {
 const INSTALLED = 'node_modules/.package-lock.json';
 
 /**
- * Changes when one of the files does, the installed packages, Node.js, or the folder of the sources: a build has a link
- * to the packages there.
+ * Changes when one of the files does, the installed packages, or Node.js.
  * @param {readonly string[]} files relative to the root
+ * @param {string} more changes it too
  * @returns {string}
  */
-function hashFiles(files) {
-  const hash = createHash('sha256').update(`${process.version}\0${ROOT}`);
+function hashFiles(files, more = '') {
+  const hash = createHash('sha256').update(`${process.version}\0${more}`);
   const isInstalled = existsSync(path.join(ROOT, INSTALLED));
   for (const file of [...files, 'package-lock.json', ...(isInstalled ? [INSTALLED] : [])])
     hash.update(`\0${file}\0`).update(readFileSync(path.join(ROOT, file)));
@@ -64,7 +64,8 @@ function hashFiles(files) {
  */
 export function sourceBuild(cache) {
   const files = listFiles(FOLDERS);
-  const hash = hashFiles([...files, 'bundle.config.ts']);
+  // The build has a link to the packages in this folder.
+  const hash = hashFiles([...files, 'bundle.config.ts'], ROOT);
   return { root: ROOT, files, folder: path.join(cache, 'builds', hash) };
 }
 

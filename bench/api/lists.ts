@@ -88,11 +88,9 @@ async function measureLists(report: Report, server: BenchServer): Promise<void> 
       await api.measure(pages[at]!.path, 0, count);
       await other.measure(`/${at}`, 0, count);
     }
-    const addTo = async (rates: Rates, milliseconds: number): Promise<void> => {
-      rates.value.push(await api.measure(rates.page.path, milliseconds));
-      rates.against.push(await other.measure(`/${pages.indexOf(rates.page)}`, milliseconds));
-    };
-    for (const those of rowsOf(pages)) addRow(report, await compare(those, addTo, ends));
+    const value: MeasurePage = ({ path }, ms) => api.measure(path, ms);
+    const against: MeasurePage = (page, ms) => other.measure(`/${pages.indexOf(page)}`, ms);
+    for (const those of rowsOf(pages)) addRow(report, await compare(those, value, against, ends));
     await addLastPages(report, api, pages, performance.now() + MOST_MS / 3);
     api.close();
     other.close();
@@ -107,6 +105,9 @@ interface Answered {
   requests: number;
   milliseconds: number;
 }
+
+/** Requests a page for so many milliseconds. */
+type MeasurePage = (page: Page, milliseconds: number) => Promise<Answered>;
 
 /** Requests a second in all measurements together. */
 function perSecond(measured: readonly Answered[]): number {
@@ -128,16 +129,20 @@ class Rates {
 
 /**
  * Compares pages, those that seem the slowest for longer.
- * @param addTo measures once, for so many milliseconds
  * @param ends when no more is measured, as of `performance.now()`
  * @returns the slowest first, of those that were measured for long enough to tell
  */
 async function compare(
   pages: readonly Page[],
-  addTo: (rates: Rates, milliseconds: number) => Promise<void>,
+  value: MeasurePage,
+  against: MeasurePage,
   ends: number,
 ): Promise<Rates[]> {
   const all = pages.map((page) => new Rates(page));
+  const addTo = async (rates: Rates, milliseconds: number): Promise<void> => {
+    rates.value.push(await value(rates.page, milliseconds));
+    rates.against.push(await against(rates.page, milliseconds));
+  };
   const sort = (those: Rates[]): Rates[] => those.sort((one, next) => one.ratio - next.ratio);
   for (let round = 0; round < ROUNDS; round++)
     for (const rates of all) if (round === 0 || performance.now() < ends) await addTo(rates, MEASURED_MS.all);
@@ -177,13 +182,11 @@ function addRow(report: Report, rates: readonly Rates[]): void {
 
 /** Compares the last page of each order with the first. */
 async function addLastPages(report: Report, api: Client, pages: readonly Page[], ends: number): Promise<void> {
-  const addTo = async (rates: Rates, milliseconds: number): Promise<void> => {
-    rates.value.push(await api.measure(rates.page.path, milliseconds));
-    rates.against.push(await api.measure(rates.page.first!.path, milliseconds));
-  };
+  const last: MeasurePage = ({ path }, ms) => api.measure(path, ms);
+  const first: MeasurePage = (page, ms) => api.measure(page.first!.path, ms);
   for (const what of ['runs', 'executions'] as const) {
     const those = pages.filter((page) => page.what === what && page.first !== undefined);
-    const [slowest] = (await compare(those, addTo, ends)) as [Rates];
+    const [slowest] = (await compare(those, last, first, ends)) as [Rates];
     report.row({
       name: `${what} of 1,000,000: the last page, in the slowest of ${those.length} orders (${slowest.page.name})`,
       unit: 'requests/s',
