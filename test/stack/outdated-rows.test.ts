@@ -234,9 +234,10 @@ describe('a database that knows less than AWS', () => {
     await workflowOf(id).signal('retry', {});
     const isDamaged = async () => ((await details(id)).details.blocked as { kind?: string } | null)?.kind;
     await waitFor('the damage to block', async () => (await isDamaged()) === 'MARKER_DAMAGED');
-    // A marker that can be read counts more than what the database says about its own.
-    await queryDatabase(stack, 'update executions set start_claimed = true where id = $1', [id]);
+    // A marker that can be read counts more than what the database says about its own. A damaged one would count less,
+    // and the step may be probed at any moment.
     await admin.s3.send(new PutObjectCommand({ ...marker, Body: JSON.stringify(other) }));
+    await queryDatabase(stack, 'update executions set start_claimed = true where id = $1', [id]);
     await workflowOf(id).signal('retry', {});
     await inStatus(id, 'FAILED');
     expect(await rowOf(id)).toMatchObject({ error_type: 'StartedBefore' });
