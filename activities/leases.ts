@@ -1,3 +1,4 @@
+import { withDeadline } from '../observability/deadline.js';
 import { newId, type Db } from '../store/database.js';
 import { countHolders, listFreeLeases, releaseLeases, takeLeases } from '../store/leases.js';
 
@@ -8,6 +9,9 @@ const LEASE_SECONDS = 30;
  * stood still cannot make two processes do the same.
  */
 const MARGIN_MS = 5000;
+
+/** A statement counts as failed after this time: a connection that was cut answers after minutes, and others wait. */
+const STATEMENT_MS = 8000;
 
 /** How often to call {@link Leases.take}, in milliseconds: two renewals may fail before a lease is lost. */
 export const RENEW_MS = 10_000;
@@ -26,7 +30,11 @@ export class Leases {
   #idle = new Set<string>();
   #isClosed = false;
 
-  constructor(private readonly db: Db) {}
+  /** @param statementMs how long a statement may take */
+  constructor(
+    private readonly db: Db,
+    private readonly statementMs = STATEMENT_MS,
+  ) {}
 
   /**
    * Takes this process's share of leases of one kind, renews those that it holds, and gives back what is more than its
@@ -62,7 +70,8 @@ export class Leases {
       if (this.#isClosed) return [];
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
       const until = { steady: performance.now() + ms, wall: Date.now() + ms };
-      const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
+      // An answer that comes later counts for nothing: the leases may have been given back since.
+      const taken = await withDeadline(takeLeases(this.db, this.#holder, names, LEASE_SECONDS), this.statementMs);
       for (const name of names) this.#heldUntil.delete(name);
       for (const name of taken) this.#heldUntil.set(name, until);
       return taken;
@@ -88,7 +97,7 @@ export class Leases {
     await this.#inTurn(() => {
       // One may have been taken since.
       forget();
-      return releaseLeases(this.db, this.#holder, names);
+      return withDeadline(releaseLeases(this.db, this.#holder, names), this.statementMs);
     });
   }
 
@@ -98,7 +107,7 @@ export class Leases {
     this.#heldUntil.clear();
     await this.#inTurn(() => {
       this.#heldUntil.clear();
-      return releaseLeases(this.db, this.#holder);
+      return withDeadline(releaseLeases(this.db, this.#holder), this.statementMs);
     });
   }
 

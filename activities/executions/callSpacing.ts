@@ -1,5 +1,5 @@
 /** How long calls stay slow after AWS throttled one. */
-const RECOVERY_MS = 60_000;
+export const RECOVERY_MS = 60_000;
 const SLOWEST_FACTOR = 16;
 
 /** Makes one call; must not throw. */
@@ -18,8 +18,8 @@ export class CallSpacing {
   #slowUntil = -Infinity;
   #slowFactor = 1;
 
-  /** @param perSecond how many calls this worker may make; other workers call too, so it changes. */
-  constructor(public perSecond: number) {}
+  /** @param perSecond how many calls this worker may make */
+  constructor(private readonly perSecond: number) {}
 
   /** Makes a call as soon as its turn comes. A call that waits already becomes urgent where it is added as such. */
   add(call: SpacedCall, isUrgent: boolean): void {

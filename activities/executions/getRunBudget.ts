@@ -1,5 +1,5 @@
 import { type Gauge, onCollect } from '../../observability/metrics.js';
-import { CallSpacing } from './callSpacing.js';
+import { CallSpacing, RECOVERY_MS } from './callSpacing.js';
 
 /**
  * Least time between two polls of a run that events ask for, so that a flood of events costs no more than fast polling.
@@ -10,6 +10,8 @@ const BETWEEN_EVENT_POLLS_MS = 2000;
 interface BudgetScope {
   spacing: CallSpacing;
   watching: number;
+  /** Removes it; absent while a run is watched. */
+  removal?: NodeJS.Timeout;
 }
 
 /**
@@ -36,6 +38,7 @@ export class GetRunBudget {
    */
   watch(scopeName: string, id: string): WatchedRun {
     const scope = this.#openScope(scopeName);
+    clearTimeout(scope.removal);
     scope.watching++;
     const watched = new WatchedRun(scope.spacing, () => {
       // Another activity may watch the same run by now, because this one seemed dead.
@@ -53,6 +56,7 @@ export class GetRunBudget {
     const show = (gauge: Gauge<'account' | 'region'>, valueOf: (scope: BudgetScope) => number): void => {
       gauge.reset();
       for (const [name, scope] of this.#scopes) {
+        if (scope.watching === 0) continue;
         const [account = '', region = ''] = name.split('/');
         gauge.set({ account, region }, valueOf(scope));
       }
@@ -63,7 +67,10 @@ export class GetRunBudget {
   }
 
   close(): void {
-    for (const { spacing } of this.#scopes.values()) spacing.close();
+    for (const { spacing, removal } of this.#scopes.values()) {
+      clearTimeout(removal);
+      spacing.close();
+    }
   }
 
   #openScope(name: string): BudgetScope {
@@ -75,9 +82,12 @@ export class GetRunBudget {
     return scope;
   }
 
-  #closeScope(name: string, { spacing }: BudgetScope): void {
-    spacing.close();
-    this.#scopes.delete(name);
+  /** Not at once: AWS may have throttled the account, and another watching of the same run may begin. */
+  #closeScope(name: string, scope: BudgetScope): void {
+    scope.removal = setTimeout(() => {
+      scope.spacing.close();
+      this.#scopes.delete(name);
+    }, RECOVERY_MS).unref();
   }
 }
 

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
+import { withDeadline } from '../../observability/deadline.js';
 import { withLogIds } from '../../observability/logContext.js';
 import {
   announceWatch,
@@ -22,6 +23,10 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
+/** A renewal counts as failed after this time: a connection to the database that was cut answers after minutes. */
+const RENEWAL_MS = 60_000;
+/** How long the end of a process waits for a renewal that is under way. */
+const CLOSE_MS = 5000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
 
@@ -38,6 +43,14 @@ interface Watching {
   scope: string;
   token: string;
   stop: AbortController;
+}
+
+/** How the watching of a run begins. */
+interface Beginning {
+  /** As the activity has loaded it. */
+  execution?: ExecutionContext;
+  /** Whether another process may have watched the run before. */
+  isTakenOver?: boolean;
 }
 
 /**
@@ -70,7 +83,11 @@ export class RunWatching {
 
   /** Begins to watch what other processes no longer watch. */
   start(): void {
-    this.#timer = setInterval(() => void this.renew(), RENEW_MS);
+    this.#timer = setInterval(() => {
+      // Also while a renewal waits for the database.
+      this.#dropLost();
+      void this.renew();
+    }, RENEW_MS);
     void this.renew();
   }
 
@@ -81,7 +98,7 @@ export class RunWatching {
     clearTimeout(this.#collecting);
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
-    await this.#renewing;
+    await withDeadline(this.#renewing ?? Promise.resolve(), CLOSE_MS).catch(() => undefined);
     await this.#leases.close().catch(() => undefined);
   }
 
@@ -94,10 +111,13 @@ export class RunWatching {
     const { db } = this.dependencies;
     const isMine = (): boolean => this.#leases.isHeld(leaseOf(scope));
     await registerWatch(db, scope, watch);
-    if (isMine()) return this.#begin(scope, watch, execution);
+    if (isMine()) return this.#begin(scope, watch, { execution });
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
-    if (isMine()) return this.#loadAll([scope]);
+    if (isMine()) {
+      this.#begin(scope, watch, { execution });
+      return this.#loadAll([scope]);
+    }
     await announceWatch(db, scope, watch);
   }
 
@@ -121,7 +141,7 @@ export class RunWatching {
 
   /** Renews the leases, takes those that are free, and looks for runs to watch. */
   renew(): Promise<void> {
-    this.#renewing ??= this.#renewNow()
+    this.#renewing ??= withDeadline(this.#renewNow(), RENEWAL_MS)
       .catch((error: unknown) => this.#warn(error))
       .finally(() => {
         this.#dropLost();
@@ -146,7 +166,7 @@ export class RunWatching {
 
   async #loadAll(scopes: readonly string[]): Promise<void> {
     const now = performance.now();
-    await this.#load(scopes, 'all');
+    await this.#load(scopes, 'all', true);
     for (const scope of scopes) this.#complete.set(scope, now);
   }
 
@@ -156,32 +176,48 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
-    for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
+    for (const watching of this.#watched.values())
+      if (!this.#leases.isHeld(leaseOf(watching.scope))) this.#drop(watching);
   }
 
-  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
+  /** Ends the watching of a run. If the lease is taken again, all watches of the account are read again. */
+  #drop({ scope, stop }: Watching): void {
+    this.#complete.delete(scope);
+    stop.abort(new Error('Another process may watch the run by now'));
+  }
+
+  /** @param isTakenOver whether another process may have watched the runs before */
+  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2], isTakenOver = false): Promise<void> {
     if (scopes.length === 0) return;
-    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) this.#begin(scope, watch);
+    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of))
+      this.#begin(scope, watch, { isTakenOver });
   }
 
-  #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {
+  #begin(scope: string, watch: Watch, from: Beginning): void {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
-    if (before?.token === token) return;
+    // One that was dropped ends soon, or after an answer of AWS that counts for nothing.
+    if (before?.token === token && !before.stop.signal.aborted) return;
     before?.stop.abort();
     const watching: Watching = { scope, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
-    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, execution)).finally(() => {
+    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, from)).finally(() => {
       if (this.#watched.get(watch.executionId) === watching) this.#watched.delete(watch.executionId);
     });
   }
 
-  async #watch({ scope, stop: { signal } }: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
+  async #watch(watching: Watching, watch: Watch, { execution, isTakenOver }: Beginning): Promise<void> {
+    const { scope, stop } = watching;
+    const { signal } = stop;
     const { orchestrator, ...dependencies } = this.dependencies;
     const turns = this.budget.watch(scope, watch.executionId);
-    const throwIfLost = (): void => this.#throwIfLost(scope, signal);
-    let shown: string | undefined;
+    const throwIfLost = (): void => {
+      if (!this.#leases.isHeld(leaseOf(scope))) this.#drop(watching);
+      signal.throwIfAborted();
+    };
+    // The process before this one may have shown something, which the first answer must clear.
+    let shown: string | null | undefined = isTakenOver === true ? null : undefined;
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
@@ -208,11 +244,6 @@ export class RunWatching {
     } finally {
       turns.end();
     }
-  }
-
-  #throwIfLost(scope: string, signal: AbortSignal): void {
-    signal.throwIfAborted();
-    if (!this.#leases.isHeld(leaseOf(scope))) throw new Error('Another process may watch the run by now');
   }
 
   /** Completes the activity, however long Temporal does not answer. */

@@ -86,6 +86,19 @@ it('holds a lease exactly if the database says so, when it is given back and tak
   await leases.close();
 });
 
+it('lets nothing wait for a statement that is not answered', async () => {
+  const leases = new Leases(db, 100);
+  await leases.take(['hung']);
+  await db.transaction().execute(async (transaction) => {
+    await sql`lock table leases in access exclusive mode`.execute(transaction);
+    await expect(leases.take(['hung', 'late'])).rejects.toThrow('no answer');
+    await expect(leases.release(['hung'])).rejects.toThrow('no answer');
+    await expect(leases.close()).rejects.toThrow('no answer');
+  });
+  // The answers come now, and count for nothing.
+  expect(leases.held).toEqual([]);
+});
+
 it('gives each of many leases to one of the processes that ask at the same time', async () => {
   const names = Array.from({ length: 50 }, (_, at) => `many-${at}`);
   const processes = Array.from({ length: 4 }, () => new Leases(db));

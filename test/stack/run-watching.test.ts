@@ -69,6 +69,8 @@ let failure: Error | undefined;
 /** Called before each answer of GetRun. */
 let onGetRun: () => Promise<void> | void;
 const polled: string[] = [];
+/** What the activities showed in Temporal. */
+const shown: unknown[] = [];
 /** What Temporal was told, by task token. */
 const told = new Map<string, unknown>();
 let isTemporalAway = false;
@@ -78,6 +80,7 @@ beforeEach(() => {
   statuses.clear();
   polled.length = 0;
   told.clear();
+  shown.length = 0;
   [failure, onGetRun, isTemporalAway, isOver] = [undefined, () => undefined, false, false];
 });
 afterEach(async () => {
@@ -107,7 +110,12 @@ function startProcess(): RunWatching {
     db,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
-      watches: { complete: tell, fail: tell, show: async () => undefined, restart: async () => false },
+      watches: {
+        complete: tell,
+        fail: tell,
+        show: async (_token: unknown, details: unknown) => void shown.push(details),
+        restart: async () => false,
+      },
     },
     settings: { ...WORKER_SETTINGS, runPollSeconds: 0.05 },
     getRunsPerSecond: 1000,
@@ -347,4 +355,40 @@ it('watches on where a lease was lost for a moment while a change was to be deli
   isTemporalAway = false;
   await watching.renew();
   await waitFor('the activity to be completed', () => told.has('delivered'));
+});
+
+it('asks AWS nothing while its lease is lost, and watches on when it has it again', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await watching.renew();
+  await register(watching, id, 'lost');
+  await waitFor('a poll', () => polled.length > 0);
+  await sql`update watches set time_registered = now() - interval '1 hour'`.execute(db);
+  const real = Date.now.bind(Date);
+  const now = vi.spyOn(Date, 'now').mockImplementation(() => real() + 26_000);
+  // One call may be under way.
+  const before = polled.length + 1;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(polled.length).toBeLessThanOrEqual(before);
+  expect(shown).toEqual([]);
+  now.mockImplementation(real);
+  statuses.set(omicsRun, 'RUNNING');
+  await watching.renew();
+  await waitFor('the activity to be completed', () => told.has('lost'));
+});
+
+it('shows no trouble of the process that it took over from, once HealthOmics answers', async () => {
+  const { id } = await execution();
+  const first = startProcess();
+  await first.renew();
+  await register(first, id, 'troubled');
+  failure = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' });
+  await waitFor('the trouble', () => shown.length > 0);
+  expect(shown).toEqual([{ trouble: expect.stringContaining('Rate exceeded') as string }]);
+  await first.close();
+  failure = undefined;
+  const next = startProcess();
+  await next.renew();
+  await waitFor('no trouble', () => shown.length > 1);
+  expect(shown.slice(1)).toEqual([{}]);
 });
