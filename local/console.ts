@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -35,6 +35,10 @@ export async function buildConsole(onProgress: (line: string) => void = () => un
       cwd: ROOT,
       env: { ...process.env, NODE_ENV: 'production', POLONY_CONSOLE_OUT: unfinished },
     });
+    // Somebody may have changed a file meanwhile. Then this is a build of neither state.
+    if (consoleBuild(cacheFolder()) !== folder) return await buildConsole(onProgress);
+    // Other users of the cache folder may use the build too.
+    await chmod(unfinished, 0o755);
     // Another stack can have built the same meanwhile.
     await rename(unfinished, folder).catch((error: unknown) => {
       if (!existsSync(folder)) throw error;

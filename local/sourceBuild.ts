@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -38,6 +39,8 @@ export async function buildOnce(): Promise<string> {
     await compile(root, files, draft);
     // Somebody may have changed a file meanwhile. Then this is a build of neither state.
     if (sourceBuild(cacheFolder()).folder !== build) return await buildOnce();
+    // Other users of the cache folder may use the build too.
+    chmodSync(draft, 0o755);
     renameSync(draft, build);
   } catch (error) {
     // Another run may have built the same sources at the same time.
