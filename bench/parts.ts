@@ -22,7 +22,7 @@ export const PARTS: Readonly<Record<string, Part>> = {
     run: async (report) => (await import('./transfers/resume.js')).resumptions(report),
   },
   unchanged: {
-    minutes: 4,
+    minutes: 6,
     run: async (report) => (await import('./transfers/unchanged.js')).unchanged(report),
   },
   lists: {

@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { crc32 } from 'node:zlib';
 import { encodeCrc32 } from '../../cli/client/files/contentVerifier.js';
-import { BUCKET, ID, PREFIX, RUN_FOLDER, type SinkMessage, type SinkState } from './sinkMessages.js';
+import { BUCKET, etagOf, ID, PREFIX, RUN_FOLDER, type SinkMessage, type SinkState } from './sinkMessages.js';
 
 /**
  * An S3 that keeps only names and sizes, and hashes nothing: the client is what is measured. It is also the API of
@@ -28,7 +28,7 @@ let sorted: string[] | undefined;
 const uploads = new Map<string, { key: string; parts: Map<number, number> }>();
 const checksums = new Map<number, string>();
 let made = 0;
-const state: SinkState = { received: 0, sent: 0 };
+const state: SinkState = { received: 0, writes: 0, sent: 0 };
 let isRunComplete = false;
 /** Who waits for bytes: from how many on, and what to call. */
 let waiting: { bytes: number; call: () => void } | undefined;
@@ -40,8 +40,6 @@ function countBytes(received: number, sent: number): void {
   waiting.call();
   waiting = undefined;
 }
-
-const etagOf = (size: number): string => `"${size.toString(16).padStart(32, '0')}"`;
 
 /** CRC32 of an object, which S3 gives to those that are written with one. Objects of one size are equal. */
 function checksumOf(size: number): string {
@@ -176,6 +174,7 @@ async function answerS3(request: IncomingMessage, response: ServerResponse, url:
   const key = decodeURIComponent(url.pathname.slice(BUCKET.length + 2));
   const query = url.searchParams;
   const uploadId = query.get('uploadId');
+  if (request.method === 'PUT' || request.method === 'POST') state.writes++;
   if (request.method === 'PUT') {
     const size = await drain(request);
     const part = query.get('partNumber');

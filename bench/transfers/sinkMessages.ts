@@ -6,6 +6,9 @@ export const RUN_FOLDER = '20260115_AV240001_BENCH';
 /** The run folder in the sink's bucket. */
 export const PREFIX = `runs/AV240001/${RUN_FOLDER}/`;
 
+/** The ETag of an object, which the sink makes of its size: it hashes nothing. */
+export const etagOf = (size: number): string => `"${size.toString(16).padStart(32, '0')}"`;
+
 /** What the bench asks of the sink. The sink answers with the id and its {@link SinkState}. */
 export interface SinkMessage {
   id: number;
@@ -23,6 +26,8 @@ export interface SinkMessage {
 export interface SinkState {
   /** Bytes of bodies that arrived. */
   received: number;
+  /** Requests that would change a bucket. */
+  writes: number;
   /** Bytes of objects that were sent. */
   sent: number;
 }

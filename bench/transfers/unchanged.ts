@@ -1,33 +1,73 @@
 import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { walkRunFolder } from '../../cli/client/files/localFiles.js';
+import { uploadIdentity } from '../../cli/client/files/upload.js';
+import { UploadJournal } from '../../cli/client/files/uploadJournal.js';
 import { measure, type Usage } from '../measure.js';
 import { median, type Report } from '../report.js';
-import type { Row } from '../row.js';
 import { makeRunFolder } from './runFolder.js';
-import { MEMORY, withTransfers } from './setup.js';
+import { MEMORY, type Transfers, withTransfers } from './setup.js';
+import { BUCKET, etagOf, ID, PREFIX } from './sinkMessages.js';
 
-/** A million takes too long to upload first. `POLONY_BENCH_FILES` measures another number. */
-const COUNT = Number(process.env.POLONY_BENCH_FILES ?? 20_000);
-const WANTED = 1_000_000;
-const FILES_OF_FOLDER = 1000;
+/** Files that polony and `aws s3 sync` are compared with. */
+const COMPARED = 20_000;
 const FILE_BYTES = 100;
 const ROUNDS = 2;
+/** Files that only polony looks at. They are empty, so that they fit into memory: none of them is read. */
+const MANY = Number(process.env.POLONY_BENCH_FILES ?? 1_000_000);
+const FILES_OF_FOLDER = 1000;
 const MOST_MIB = 150;
 
-/** The row of as many files as the target names. */
-function notMeasured(): Row {
-  return {
-    name: `upload again of ${WANTED.toLocaleString('en')} small files`,
-    unit: 'MiB',
-    value: 0,
-    against: MOST_MIB,
-    of: 'the target',
-    ratio: 0,
-    reach: `at most ${MOST_MIB} MiB`,
-    met: false,
-    problem:
-      'takes longer than the bench may (POLONY_BENCH_FILES). Once, by hand, an unfinished run took 191 MiB and a ' +
-      'complete one 201 MiB',
-  };
+/** A command that finds nothing to do. */
+interface Side {
+  /** For reports. */
+  name: string;
+  command: string[];
+  /** Whether polony's API says that the run is complete. */
+  complete: boolean;
+}
+
+/** Makes a run folder that is in the bucket, and the journal that its upload has left. @returns its path */
+async function makeUploaded({ sink, work, env }: Transfers, count: number, bytes: number): Promise<string> {
+  const files = Array.from(
+    { length: count },
+    (_, at) => [`Thumbnails/L${Math.floor(at / FILES_OF_FOLDER)}/T${at % FILES_OF_FOLDER}.png`, bytes] as const,
+  );
+  const folder = makeRunFolder(path.join(work, String(count)), files);
+  const upload = { storageConnectionId: ID, bucket: BUCKET, prefix: PREFIX, folder };
+  // Where the journals of the commands are, whose HOME is the folder to work in.
+  process.env.XDG_CACHE_HOME = path.join(work, '.cache');
+  const journal = await UploadJournal.open(uploadIdentity({ url: env.POLONY_API_URL! }, upload));
+  await sink.tell({ clear: true });
+  for await (const some of walkRunFolder(folder, {})) {
+    await Promise.all(some.map((file) => journal.recordDone(file, etagOf(file.size))));
+    await sink.tell({ put: some.map(({ name, size }) => [PREFIX + name, size]) });
+  }
+  await journal.close();
+  return folder;
+}
+
+/** With --partial, the run stays one that may change, and polony compares all of it. */
+const partialUpload = ({ polonyUpload }: Transfers, folder: string): Side => ({
+  name: 'upload again of an unfinished run',
+  command: polonyUpload(folder, '--partial'),
+  complete: false,
+});
+
+const completeUpload = ({ polonyUpload }: Transfers, folder: string): Side => ({
+  name: 'upload again of a complete run',
+  command: polonyUpload(folder),
+  complete: true,
+});
+
+/** @throws where the command sends something */
+async function runSide({ sink, python, env }: Transfers, report: Report, side: Side): Promise<Usage> {
+  const { writes } = await sink.tell({ complete: side.complete });
+  const used = await measure(python, side.command, { env, timeoutMs: 1_800_000 });
+  if ((await sink.tell()).writes !== writes) throw new Error(`${side.name} sent something`);
+  const { wall, cpu, memory } = used;
+  report.say(`  ${side.name}: ${wall.toFixed(1)} s, CPU ${cpu.toFixed(1)} s, ${memory.toFixed(0)} MiB`);
+  return used;
 }
 
 /** The rows of an upload of many small files that are all in the bucket already. */
@@ -36,65 +76,55 @@ export async function unchanged(report: Report): Promise<void> {
   const parent = existsSync(MEMORY) ? MEMORY : undefined;
   await withTransfers(
     report,
-    async ({ sink, work, python, env, remote, aws, polonyUpload }) => {
-      const files = Array.from(
-        { length: COUNT },
-        (_, at) =>
-          [`Thumbnails/L${Math.floor(at / FILES_OF_FOLDER)}/T${at % FILES_OF_FOLDER}.png`, FILE_BYTES] as const,
-      );
-      const folder = makeRunFolder(work, files);
-      const run = (command: readonly string[]): Promise<Usage> =>
-        measure(python, command, { env, timeoutMs: 1_800_000 });
-      // With --partial, the run stays one that may change, and the upload keeps its journal.
-      await run(polonyUpload(folder, '--partial', '--concurrency', '16'));
-      const sides = {
-        sync: { command: aws('sync', '--no-progress', folder, remote), complete: false },
-        again: { command: polonyUpload(folder, '--partial'), complete: false },
-        complete: { command: polonyUpload(folder), complete: true },
-      };
-      // RunUploaded.json is not there after an upload with --partial.
-      await run(sides.sync.command);
-      const used: Record<keyof typeof sides, Usage[]> = { sync: [], again: [], complete: [] };
-      for (let round = 0; round < ROUNDS; round++)
-        for (const side of ['sync', 'again', 'complete'] as const) {
-          const { received } = await sink.tell({ complete: sides[side].complete });
-          used[side].push(await run(sides[side].command));
-          if ((await sink.tell()).received !== received) throw new Error(`${side} sent something`);
-          const { wall, cpu, memory } = used[side].at(-1)!;
-          report.say(`  ${side}: ${wall.toFixed(1)} s, CPU ${cpu.toFixed(1)} s, ${memory.toFixed(0)} MiB`);
-        }
-      const of = (side: keyof typeof sides, measured: keyof Usage): number =>
-        median(used[side].map((each) => each[measured]));
-      const rows = [
-        ['again', 'upload again of an unfinished run'],
-        ['complete', 'upload again of a complete run'],
-      ] as const;
-      for (const [side, what] of rows) {
-        const name = `${what}, ${COUNT.toLocaleString('en')} small files`;
-        const ratio = of(side, 'wall') / of('sync', 'wall');
-        report.row({
-          name: `${name}: time`,
-          unit: 's',
-          value: of(side, 'wall'),
-          against: of('sync', 'wall'),
-          of: '`aws s3 sync` with nothing to do',
-          ratio,
-          reach: 'at most 1',
-          met: ratio <= 1,
-        });
-        report.row({
-          name: `${name}: peak memory`,
-          unit: 'MiB',
-          value: of(side, 'memory'),
-          against: of('sync', 'memory'),
-          of: '`aws s3 sync` with nothing to do',
-          ratio: of(side, 'memory') / of('sync', 'memory'),
-          reach: `at most ${MOST_MIB} MiB`,
-          met: of(side, 'memory') <= MOST_MIB,
-        });
-      }
-      if (COUNT < WANTED) report.row(notMeasured());
-    },
+    async (transfers) => measureMany(transfers, report, await compare(transfers, report)),
     parent,
   );
+}
+
+/** @returns the memory of each of polony's uploads, in MiB */
+async function compare(transfers: Transfers, report: Report): Promise<number[]> {
+  const folder = await makeUploaded(transfers, COMPARED, FILE_BYTES);
+  const sync: Side = {
+    name: '`aws s3 sync` with nothing to do',
+    command: transfers.aws('sync', '--no-progress', folder, transfers.remote),
+    complete: false,
+  };
+  const uploads = [partialUpload(transfers, folder), completeUpload(transfers, folder)];
+  const used = new Map<Side, Usage[]>([sync, ...uploads].map((side) => [side, []]));
+  for (let round = 0; round < ROUNDS; round++)
+    for (const [side, each] of used) each.push(await runSide(transfers, report, side));
+  const of = (side: Side, measured: keyof Usage): number => median(used.get(side)!.map((each) => each[measured]));
+  for (const side of uploads) {
+    const ratio = of(side, 'wall') / of(sync, 'wall');
+    report.row({
+      name: `${side.name}, ${COMPARED.toLocaleString('en')} small files: time`,
+      unit: 's',
+      value: of(side, 'wall'),
+      against: of(sync, 'wall'),
+      of: sync.name,
+      ratio,
+      reach: 'at most 1',
+      met: ratio <= 1,
+    });
+  }
+  return uploads.map((side) => of(side, 'memory'));
+}
+
+/** @param few the memory of each of polony's uploads with few files, in MiB */
+async function measureMany(transfers: Transfers, report: Report, few: readonly number[]): Promise<void> {
+  const folder = await makeUploaded(transfers, MANY, 0);
+  const uploads = [partialUpload(transfers, folder), completeUpload(transfers, folder)];
+  for (const [at, side] of uploads.entries()) {
+    const { memory } = await runSide(transfers, report, side);
+    report.row({
+      name: `${side.name}, ${MANY.toLocaleString('en')} small files: peak memory`,
+      unit: 'MiB',
+      value: memory,
+      against: few[at]!,
+      of: `${COMPARED.toLocaleString('en')} files`,
+      ratio: memory / few[at]!,
+      reach: `at most ${MOST_MIB} MiB`,
+      met: memory <= MOST_MIB,
+    });
+  }
 }

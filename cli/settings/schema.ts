@@ -736,9 +736,9 @@ const tests = {
     readBy: TESTS,
   }),
   POLONY_BENCH_FILES: optionalText({
-    description: 'Number of files of the part `unchanged` of `npm run bench`.',
+    description: 'Number of files that the part `unchanged` of `npm run bench` looks at without another client.',
     readBy: TESTS,
-    defaultText: '`20000`',
+    defaultText: '`1000000`',
   }),
   POLONY_BENCH_ROWS: optionalText({
     description: 'Number of runs of `npm run bench:console`.',

@@ -6,6 +6,7 @@ import { type ConnectionOptions, connectionOf } from '../profiles.js';
 import { resolveId } from '../names.js';
 import type { CompleteRun } from './completeRun.js';
 import type { DownloadReport } from './download.js';
+import { limitHeapGrowth } from './heapGrowth.js';
 import { abortOnSignal, createProgressBar } from './progress.js';
 import type { UploadReport } from './upload.js';
 
@@ -55,6 +56,7 @@ async function runDownload(
   prefix: string | undefined,
   flags: DownloadFlags,
 ): Promise<void> {
+  limitHeapGrowth();
   const api = connectionOf(flags);
   const id = await resolveId(api, kind === 'storage' ? 'storage' : `${kind}s`, idOrName);
   const { download } = await import('./download.js');
@@ -72,6 +74,7 @@ async function runDownload(
 }
 
 async function runUpload(folder: string, flags: UploadFlags): Promise<void> {
+  limitHeapGrowth();
   const api = connectionOf(flags);
   const storageConnectionId = await resolveId(api, 'storage', flags.storage);
   const { uploadRunFolder } = await import('./upload.js');

@@ -1,23 +1,44 @@
 import { hash } from 'node:crypto';
 
-const FIRST_SLOTS = 1024;
+/** Parts of a set. Each grows by itself, so that the set is never in memory twice. */
+const PARTS = 256;
+const FIRST_SLOTS = 16;
 
 /**
  * A set of texts that keeps 8 bytes of each: a hash. Two texts with the same hash count as one, which is likely only
  * among billions of texts.
  */
 export class FingerprintSet {
-  /** Open addressing with linear probing; 0 is an empty slot. */
-  #slots = new BigUint64Array(FIRST_SLOTS);
-  #size = 0;
+  readonly #parts = Array.from({ length: PARTS }, () => new Part());
 
   add(text: string): void {
-    if (this.#size * 2 >= this.#slots.length) this.#grow();
-    if (this.#insert(fingerprintOf(text))) this.#size++;
+    const fingerprint = fingerprintOf(text);
+    this.#partOf(fingerprint).add(fingerprint);
   }
 
   has(text: string): boolean {
     const fingerprint = fingerprintOf(text);
+    return this.#partOf(fingerprint).has(fingerprint);
+  }
+
+  /** By the first bits of the fingerprint; the place in the part follows from the last. */
+  #partOf(fingerprint: bigint): Part {
+    return this.#parts[Number(fingerprint >> 56n)]!;
+  }
+}
+
+/** A set of fingerprints. */
+class Part {
+  /** Open addressing with linear probing; 0 is an empty slot. */
+  #slots = new BigUint64Array(FIRST_SLOTS);
+  #size = 0;
+
+  add(fingerprint: bigint): void {
+    if (this.#size * 2 >= this.#slots.length) this.#grow();
+    if (this.#insert(fingerprint)) this.#size++;
+  }
+
+  has(fingerprint: bigint): boolean {
     return this.#slots[this.#slotOf(fingerprint)] === fingerprint;
   }
 

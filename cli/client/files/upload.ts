@@ -473,6 +473,19 @@ async function openUnlessComplete(
   }
 }
 
+/** What makes an upload different from every other one; see {@link UploadJournal.open}. */
+export function uploadIdentity(
+  { url }: Pick<Profile, 'url'>,
+  {
+    storageConnectionId,
+    bucket,
+    prefix,
+    folder,
+  }: Pick<UploadOptions, 'storageConnectionId' | 'folder'> & { bucket: string; prefix: string },
+): string {
+  return [url, storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
+}
+
 /**
  * Uploads a run folder as an instrument does: several files at once, large files in parts, and RunUploaded.json last,
  * when everything else is in the bucket. Files that are already there are skipped. An interrupted upload resumes, also
@@ -487,7 +500,7 @@ export async function uploadRunFolder(api: Profile, options: UploadOptions): Pro
   if (!(opened instanceof UploadTarget)) return opened;
   const target = opened;
   const { bucket, prefix } = target;
-  const identity = [api.url, options.storageConnectionId, bucket, prefix, path.resolve(folder)].join('\n');
+  const identity = uploadIdentity(api, { ...options, bucket, prefix });
   const release = await acquireLock('uploads', identity, `uploads ${folder}`);
   let journal: UploadJournal | undefined;
   try {
