@@ -22,10 +22,29 @@ export interface FilesPage {
 }
 
 /**
- * How many keys polony asks for at once. The SDK parses an answer in one go, and a thousand long keys keep other work
- * waiting.
+ * How many keys polony asks for at once where they may be long. The SDK parses an answer in one go, and a thousand long
+ * keys keep other work waiting.
  */
 const LISTED_AT_ONCE = 500;
+/** Most characters of a short key, as S3 encodes it, on average. */
+const SHORT_KEY = 256;
+/** Keys of a listing that say how long its others are. */
+const ENOUGH_KEYS = 100;
+
+/**
+ * Listings whose keys were short the last time: polony asks for a page of them with one request. A listing that is
+ * forgotten only costs a request more.
+ */
+const shortListings = new Set<string>();
+const MOST_LISTINGS = 1000;
+
+function remember(listing: string, isShort: boolean): void {
+  shortListings.delete(listing);
+  if (isShort) shortListings.add(listing);
+  if (shortListings.size <= MOST_LISTINGS) return;
+  const [oldest] = shortListings;
+  shortListings.delete(oldest!);
+}
 
 /** Nobody can read objects of these classes before a person restores them (S3 User Guide, storage classes). */
 const ARCHIVED: ReadonlySet<string | undefined> = new Set<ObjectStorageClass>(['GLACIER', 'DEEP_ARCHIVE']);
@@ -42,17 +61,18 @@ export async function listPage(
   prefix: string,
   { recursive, size, token }: { recursive: boolean; size: number; token?: string },
 ): Promise<FilesPage> {
+  // Folders have shorter keys than the files in them.
+  const listing = `${recursive} ${bucket}/${prefix}`;
   const whole: FilesPage = { files: [], folders: [], next: token };
-  for (let left = size; left > 0; left -= LISTED_AT_ONCE) {
-    const part = await listPart(s3, bucket, prefix, {
-      recursive,
-      size: Math.min(left, LISTED_AT_ONCE),
-      token: whole.next,
-    });
+  for (let left = size; left > 0;) {
+    const atOnce = shortListings.has(listing) ? left : Math.min(left, LISTED_AT_ONCE);
+    const part = await listPart(s3, bucket, prefix, { recursive, size: atOnce, token: whole.next });
     whole.files.push(...part.files);
     whole.folders.push(...part.folders);
     whole.next = part.next;
     if (part.next === undefined) break;
+    if (part.keys >= ENOUGH_KEYS) remember(listing, part.characters <= part.keys * SHORT_KEY);
+    left -= atOnce;
   }
   return whole;
 }
@@ -62,7 +82,7 @@ async function listPart(
   bucket: string,
   prefix: string,
   { recursive, size, token }: { recursive: boolean; size: number; token?: string },
-): Promise<FilesPage> {
+): Promise<FilesPage & { keys: number; characters: number }> {
   const page = await s3.send(
     new ListObjectsV2Command({
       Bucket: bucket,
@@ -75,8 +95,11 @@ async function listPart(
     }),
   );
   const name = listedNames(page);
+  const { Contents = [], CommonPrefixes = [] } = page;
+  let characters = 0;
   const files = [];
-  for (const { Key, Size, LastModified, StorageClass, RestoreStatus } of page.Contents ?? []) {
+  for (const { Key, Size, LastModified, StorageClass, RestoreStatus } of Contents) {
+    characters += Key?.length ?? 0;
     const key = name(Key);
     // S3 lists only keys below the prefix. polony does not trust other endpoints to do so.
     if (!key.startsWith(prefix) || key.endsWith('/')) continue;
@@ -88,12 +111,17 @@ async function listPart(
       archived: ARCHIVED.has(StorageClass) && RestoreStatus?.RestoreExpiryDate === undefined,
     });
   }
-  const folders = (page.CommonPrefixes ?? [])
-    .map(({ Prefix: folder }) => name(folder))
-    .filter((folder) => folder.startsWith(prefix));
+  const folders = [];
+  for (const { Prefix: encoded } of CommonPrefixes) {
+    characters += encoded?.length ?? 0;
+    const folder = name(encoded);
+    if (folder.startsWith(prefix)) folders.push(folder);
+  }
   return {
     files,
     folders,
+    keys: Contents.length + CommonPrefixes.length,
+    characters,
     ...(page.IsTruncated === true && page.NextContinuationToken !== undefined && { next: page.NextContinuationToken }),
   };
 }

@@ -23,7 +23,9 @@ export interface ListedObject {
 export function listedNames({
   EncodingType: encoding,
 }: Pick<ListObjectsV2Output, 'EncodingType'>): (name: string | undefined) => string {
-  return (name = '') => (encoding === 'url' ? decodeURIComponent(name.replaceAll('+', ' ')) : name);
+  // Most names have nothing to decode, and to look for it costs a tenth of decoding.
+  return (name = '') =>
+    encoding === 'url' && /[%+]/.test(name) ? decodeURIComponent(name.replaceAll('+', ' ')) : name;
 }
 
 /**

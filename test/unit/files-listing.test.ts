@@ -84,6 +84,87 @@ describe('an S3 listing', () => {
   });
 });
 
+describe('a page of 1,000 files', () => {
+  const stops: (() => void)[] = [];
+  afterAll(() => {
+    for (const stop of stops) stop();
+  });
+
+  /** An S3 with endless keys. @returns a client of it, and how many keys each request asked for */
+  async function startEndless(keyOf: (at: number) => string): Promise<{ s3: S3Client; asked: number[] }> {
+    const asked: number[] = [];
+    const server = createServer((request, response) => {
+      const query = new URL(request.url!, 'http://s3').searchParams;
+      const [from, count] = [Number(query.get('continuation-token') ?? 0), Number(query.get('max-keys'))];
+      asked.push(count);
+      const contents = Array.from(
+        { length: count },
+        (_, at) => `<Contents><Key>runs/${keyOf(from + at)}</Key><Size>1</Size></Contents>`,
+      );
+      response.setHeader('content-type', 'application/xml');
+      response.end(
+        '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><EncodingType>url</EncodingType>' +
+          `<IsTruncated>true</IsTruncated><NextContinuationToken>${from + count}</NextContinuationToken>` +
+          `${contents.join('')}</ListBucketResult>`,
+      );
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const s3 = new S3Client({
+      region: 'us-west-2',
+      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      forcePathStyle: true,
+      credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
+    });
+    stops.push(() => {
+      s3.destroy();
+      server.close();
+    });
+    return { s3, asked };
+  }
+
+  /** Lists pages one after the other. @returns the names of their files */
+  async function listPages(s3: S3Client, bucket: string, sizes: readonly number[]): Promise<string[]> {
+    const names: string[] = [];
+    let token: string | undefined;
+    for (const size of sizes) {
+      const page = await listPage(s3, bucket, 'runs/', { recursive: true, size, token });
+      names.push(...page.files.map(({ key }) => key.slice('runs/'.length)));
+      token = page.next;
+    }
+    return names;
+  }
+
+  const keysUpTo = (count: number, keyOf: (at: number) => string): string[] =>
+    Array.from({ length: count }, (_, at) => keyOf(at));
+
+  it('needs one request from the moment that the keys of the listing are known to be short', async () => {
+    const keyOf = (at: number): string => `file-${at}`;
+    const { s3, asked } = await startEndless(keyOf);
+    expect(await listPages(s3, 'short', [1000, 1000, 20])).toEqual(keysUpTo(2020, keyOf));
+    expect(asked).toEqual([500, 500, 1000, 20]);
+  });
+
+  it('needs two where they are long, and again once they become long', async () => {
+    const long = (at: number): string => `${'x'.repeat(900)}-${at}`;
+    const { s3, asked } = await startEndless(long);
+    expect(await listPages(s3, 'long', [1000, 1000])).toEqual(keysUpTo(2000, long));
+    expect(asked).toEqual([500, 500, 500, 500]);
+    const longer = (at: number): string => (at < 600 ? `file-${at}` : long(at));
+    const longLater = await startEndless(longer);
+    await listPages(longLater.s3, 'longer', [600, 1000, 1000]);
+    expect(longLater.asked).toEqual([500, 100, 1000, 500, 500]);
+  });
+
+  it('knows so of the last 1,000 listings only', async () => {
+    const { s3, asked } = await startEndless((at) => `file-${at}`);
+    for (let at = 0; at <= 1000; at++) await listPages(s3, `bucket-${at}`, [100]);
+    asked.length = 0;
+    await listPages(s3, 'bucket-0', [1000]);
+    await listPages(s3, 'bucket-1000', [1000]);
+    expect(asked).toEqual([500, 500, 1000]);
+  });
+});
+
 describe('downloadUrls', () => {
   it('signs the URLs of a page without blocking the event loop', async () => {
     const access = new AwsSessions({
