@@ -1,5 +1,2 @@
-import { sourceBuild } from '../local/sources.mjs';
-import { cacheFolder } from '../local/stackFiles.js';
-
-/** The folder of the build that is measured, which `run.ts` has made from the sources. */
-export const BUILD = sourceBuild(cacheFolder()).folder;
+/** The folder of the build that is measured. `run.ts` has made it from the sources as they were when it began. */
+export const BUILD = process.argv[3]!;

@@ -27,7 +27,7 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   // PostgreSQL may run as another user.
   chmodSync(folder, 0o711);
-  const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name], {
+  const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name, build], {
     execArgv: ['--import', 'tsx'],
     env: { ...process.env, TMPDIR: folder },
   });
@@ -76,7 +76,7 @@ if (only !== undefined && PARTS[only] === undefined) {
   process.exit(2);
 }
 say('Building polony from its sources, if they have changed');
-await buildOnce();
+const build = await buildOnce();
 const durations: string[] = [];
 for (const [name, { minutes }] of Object.entries(PARTS)) {
   if (isInterrupted || (only !== undefined && name !== only)) continue;
