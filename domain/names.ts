@@ -49,6 +49,8 @@ export function removeInvisible(text: string): string {
 
 /** Shortens a text to a number of bytes in UTF-8. Keeps whole characters, and adds `…` if it removes any. */
 export function cutToBytes(text: string, bytes: number): string {
+  // No code unit takes more than three bytes. Most texts are far from the limit.
+  if (text.length * 3 <= bytes) return text;
   const size = (char: string): number => {
     const code = char.codePointAt(0)!;
     return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;

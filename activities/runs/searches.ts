@@ -8,7 +8,7 @@ import {
   markSearched,
   type SearchedStorage,
 } from '../../store/connections/storageSearch.js';
-import { findKnownRuns } from '../../store/runs/discovery.js';
+import { findUnsettledRuns } from '../../store/runs/discovery.js';
 import type { Orchestrator } from '../../temporal/client.js';
 import type { RunUploadInput } from '../../workflows/messages/runs.js';
 import type { Dependencies } from '../dependencies.js';
@@ -290,11 +290,10 @@ class Look {
         this.parents.add(parentPath);
         if (this.#isNew) return;
         const folders = runs.map(({ folder }) => folder);
-        const known = await this.#own(() => findKnownRuns(this.dependencies.db, id, parentPath, folders));
-        for (const { folder: runFolder, runName } of runs) {
-          const run = known.get(runFolder);
-          if (run === undefined || run.uploadState === 'vanished') this.#isNew = true;
-          else if (run.uploadState === 'uploading')
+        const unsettled = await this.#own(() => findUnsettledRuns(this.dependencies.db, id, parentPath, folders));
+        for (const [runFolder, run] of unsettled) {
+          if (run === undefined) this.#isNew = true;
+          else
             this.#uploading.push({
               runId: run.id,
               storageConnectionId: id,
@@ -302,7 +301,7 @@ class Look {
               instrumentName: instrument,
               parentPath,
               runFolder,
-              runName,
+              runName: run.runName,
             });
         }
       },

@@ -26,7 +26,7 @@ async function listPages(
   count: number,
   hasUrls = false,
 ): Promise<{ seconds: number; memory: number }> {
-  const began = performance.now();
+  let milliseconds = 0;
   let memory = 0;
   let pageToken = from === 0 ? '' : sealPageToken(LISTING, String(from));
   for (let at = 0; at < count; at++) {
@@ -36,14 +36,16 @@ async function listPages(
       ...(pageToken !== '' && { pageToken }),
       ...(hasUrls && { includeDownloadUrl: 'true' }),
     });
+    const began = performance.now();
     const text = await server.read(`/v1/storage-connections/${MANY_STORAGE}/files?${query.toString()}`);
-    // Not parsed: what the reader does is no part of the measurement.
+    milliseconds += performance.now() - began;
+    // What the reader does with a page is no part of the measurement.
     const count = text.split('"uri":').length - 1;
     if (count !== 1000) throw new Error(`A page of the API has ${count} files`);
     pageToken = /"nextPageToken":"([^"]*)"/.exec(text)![1]!;
     memory = Math.max(memory, usageOf(server.apiPid).memory);
   }
-  return { seconds: (performance.now() - began) / 1000, memory };
+  return { seconds: milliseconds / 1000, memory };
 }
 
 /** The rows of the file explorer. */

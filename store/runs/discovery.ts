@@ -31,6 +31,30 @@ export async function findKnownRuns(
 }
 
 /**
+ * Of these run folders, those that a search has to do something about: folders that are not known, or that had vanished
+ * (undefined), and those whose upload has not ended. Nothing comes back for most folders.
+ */
+export async function findUnsettledRuns(
+  db: DbOrTransaction,
+  storageConnectionId: string,
+  parentPath: string,
+  folders: readonly string[],
+): Promise<Map<string, KnownRun | undefined>> {
+  const { rows } = await sql<{ folder: string; id: string | null; run_name: string; upload_state: UploadState }>`
+    select folder, runs.id, runs.run_name, runs.upload_state
+    from unnest(${[...folders]}::text[]) as folder
+    left join runs on runs.storage_connection_id = ${storageConnectionId} and runs.parent_path = ${parentPath}
+      and runs.run_folder = folder
+    where runs.id is null or runs.upload_state in ('vanished', 'uploading')`.execute(db);
+  return new Map(
+    rows.map(({ folder, id, run_name: runName, upload_state: uploadState }) => [
+      folder,
+      id === null || uploadState === 'vanished' ? undefined : { id, runName, uploadState },
+    ]),
+  );
+}
+
+/**
  * Inserts new runs.
  * @returns the inserted runs by folder, without those that another process inserted at the same time
  */
