@@ -34,9 +34,11 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
     rows: ['pages of 1,000 of a prefix'],
     approaches: [
       'after the first half minute of the process, in which it has little space for new objects: from 0.54 to 0.65',
-      'a reader that does not parse what it gets: from 0.65 to 0.70',
-      '1,000 keys at once instead of 500: from 0.70 to 0.78. Long keys would then keep other requests waiting for more ' +
-        'than 50 ms, so polony does not',
+      'one request for 1,000 keys instead of two for 500 each, where the keys of the listing are short, and names decoded ' +
+        'only where they have something to decode: from 0.63 to 0.73 before to 0.73 to 0.79',
+      'a reader whose work with a page does not count: 0.03 more',
+      "a reader of XML for this answer alone instead of that of AWS's SDK: 1 ms for a page instead of 12. polony stays " +
+        'with the SDK, whose reader both sides have. It takes 58 % of the time of the API, and polony itself 12 %',
     ],
   },
   {
@@ -94,6 +96,14 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
       'one file for the stack itself: from 5.8 to 5.1 s',
       'a cache of compiled code, which Node.js 22 and later have: a tenth less for the API and the worker',
       'what is left is CPU: the API and the worker need 4.5 s of it, and the stand-ins 2 s, on two slow cores',
+    ],
+  },
+  {
+    rows: ['upload again of an unfinished run, 1,000,000', 'upload again of a complete run, 1,000,000'],
+    approaches: [
+      'a heap that grows by half of what is in use, before V8 collects it: from 196 to 149 MiB',
+      'a set of known files that grows in parts, so that it is never in memory twice: from 155 to 149 MiB',
+      'a small space for new objects: from 149 to 110 MiB',
     ],
   },
   {
