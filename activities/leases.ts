@@ -28,6 +28,8 @@ export class Leases {
   #last: Promise<unknown> = Promise.resolve();
   /** Leases of a kind whose members nobody had to work on when the share was last taken. */
   #idle = new Set<string>();
+  /** Leases whose release was not answered in time. It would also give back what was taken again meanwhile. */
+  readonly #unsettled = new Set<string>();
   #isClosed = false;
 
   /** @param statementMs how long a statement may take */
@@ -48,7 +50,8 @@ export class Leases {
     // Its own lease says that the process takes part.
     const presence = `${kind}.process/${this.#holder}`;
     await this.take([presence]);
-    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
+    const processes = await this.#ask(countHolders(this.db, `${kind}.process`));
+    const share = Math.ceil(members.length / Math.max(1, processes));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
     const wanted = new Set(members.map(nameOf));
     const idle = this.held.filter((name) => name.startsWith(`${kind}/`) && !wanted.has(name));
@@ -56,7 +59,8 @@ export class Leases {
     await this.release([...own.slice(share).map(nameOf), ...idle.filter((name) => this.#idle.has(name))]);
     this.#idle = new Set(idle);
     const missing = share - own.length;
-    const free = missing > 0 ? await listFreeLeases(this.db, [...wanted], missing) : [];
+    const others = [...wanted].filter((name) => !this.isHeld(name));
+    const free = missing > 0 ? await this.#ask(listFreeLeases(this.db, this.#holder, others, missing)) : [];
     const held = new Set(await this.take([...own.slice(0, share).map(nameOf), ...free]));
     return members.filter((member) => held.has(nameOf(member)));
   }
@@ -71,7 +75,8 @@ export class Leases {
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
       const until = { steady: performance.now() + ms, wall: Date.now() + ms };
       // An answer that comes later counts for nothing: the leases may have been given back since.
-      const taken = await withDeadline(takeLeases(this.db, this.#holder, names, LEASE_SECONDS), this.statementMs);
+      const takable = names.filter((name) => !this.#unsettled.has(name));
+      const taken = await this.#ask(takeLeases(this.db, this.#holder, takable, LEASE_SECONDS));
       for (const name of names) this.#heldUntil.delete(name);
       for (const name of taken) this.#heldUntil.set(name, until);
       return taken;
@@ -97,7 +102,11 @@ export class Leases {
     await this.#inTurn(() => {
       // One may have been taken since.
       forget();
-      return withDeadline(releaseLeases(this.db, this.#holder, names), this.statementMs);
+      names.forEach((name) => this.#unsettled.add(name));
+      const settle = (): void => names.forEach((name) => this.#unsettled.delete(name));
+      const released = releaseLeases(this.db, this.#holder, names);
+      released.then(settle, settle);
+      return this.#ask(released);
     });
   }
 
@@ -107,8 +116,13 @@ export class Leases {
     this.#heldUntil.clear();
     await this.#inTurn(() => {
       this.#heldUntil.clear();
-      return withDeadline(releaseLeases(this.db, this.#holder), this.statementMs);
+      return this.#ask(releaseLeases(this.db, this.#holder));
     });
+  }
+
+  /** @throws Error where a statement is not answered in time */
+  #ask<T>(statement: Promise<T>): Promise<T> {
+    return withDeadline(statement, this.statementMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

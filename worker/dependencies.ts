@@ -83,8 +83,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
     codec,
     leasedWork,
     close: async (connection) => {
-      await watching.close();
-      await leasedWork.stop();
+      await Promise.all([watching.close(), leasedWork.stop()]);
       await stopListening();
       await dispatcher.close();
       aws.close();

@@ -23,9 +23,11 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
-/** A renewal counts as failed after this time: a connection to the database that was cut answers after minutes. */
-const RENEWAL_MS = 60_000;
-/** How long the end of a process waits for a renewal that is under way. */
+/** A connection to the database that was cut answers after minutes. What is read after this time counts for nothing. */
+const READ_MS = 60_000;
+/** The same for what the renewal of leases waits for. */
+const LIST_MS = 8000;
+/** How long the end of a process waits for what is under way. */
 const CLOSE_MS = 5000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
@@ -43,14 +45,6 @@ interface Watching {
   scope: string;
   token: string;
   stop: AbortController;
-}
-
-/** How the watching of a run begins. */
-interface Beginning {
-  /** As the activity has loaded it. */
-  execution?: ExecutionContext;
-  /** Whether another process may have watched the run before. */
-  isTakenOver?: boolean;
 }
 
 /**
@@ -73,6 +67,7 @@ export class RunWatching {
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
+  #loading: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(private readonly dependencies: WatchingDependencies) {
@@ -98,7 +93,7 @@ export class RunWatching {
     clearTimeout(this.#collecting);
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
-    await withDeadline(this.#renewing ?? Promise.resolve(), CLOSE_MS).catch(() => undefined);
+    await withDeadline(Promise.all([this.#renewing, this.#loading]), CLOSE_MS).catch(() => undefined);
     await this.#leases.close().catch(() => undefined);
   }
 
@@ -111,11 +106,11 @@ export class RunWatching {
     const { db } = this.dependencies;
     const isMine = (): boolean => this.#leases.isHeld(leaseOf(scope));
     await registerWatch(db, scope, watch);
-    if (isMine()) return this.#begin(scope, watch, { execution });
+    if (isMine()) return this.#begin(scope, watch, execution);
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
     if (isMine()) {
-      this.#begin(scope, watch, { execution });
+      this.#begin(scope, watch, execution);
       return this.#loadAll([scope]);
     }
     await announceWatch(db, scope, watch);
@@ -141,19 +136,26 @@ export class RunWatching {
 
   /** Renews the leases, takes those that are free, and looks for runs to watch. */
   renew(): Promise<void> {
-    this.#renewing ??= withDeadline(this.#renewNow(), RENEWAL_MS)
+    this.#renewing ??= this.#renewNow()
       .catch((error: unknown) => this.#warn(error))
       .finally(() => {
         this.#dropLost();
         this.#renewing = undefined;
       });
-    return this.#renewing;
+    return this.#renewing.then(() => this.#loading);
   }
 
   async #renewNow(): Promise<void> {
     this.#forgetLost();
-    const scopes = await listWatchedScopes(this.dependencies.db);
+    const scopes = await withDeadline(listWatchedScopes(this.dependencies.db), LIST_MS);
     const held = await this.#leases.takeShare(KIND, scopes);
+    // Leases are renewed meanwhile.
+    this.#loading ??= this.#loadHeld(held)
+      .catch((error: unknown) => this.#warn(error))
+      .finally(() => (this.#loading = undefined));
+  }
+
+  async #loadHeld(held: readonly string[]): Promise<void> {
     const since = performance.now() - READ_ALL_MS;
     const isComplete = (scope: string): boolean => (this.#complete.get(scope) ?? -Infinity) > since;
     await this.#load(held.filter(isComplete), { seconds: LOOK_BACK_SECONDS });
@@ -166,7 +168,7 @@ export class RunWatching {
 
   async #loadAll(scopes: readonly string[]): Promise<void> {
     const now = performance.now();
-    await this.#load(scopes, 'all', true);
+    await this.#load(scopes, 'all');
     for (const scope of scopes) this.#complete.set(scope, now);
   }
 
@@ -186,14 +188,13 @@ export class RunWatching {
     stop.abort(new Error('Another process may watch the run by now'));
   }
 
-  /** @param isTakenOver whether another process may have watched the runs before */
-  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2], isTakenOver = false): Promise<void> {
+  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
     if (scopes.length === 0) return;
-    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of))
-      this.#begin(scope, watch, { isTakenOver });
+    for (const { scope, ...watch } of await withDeadline(listWatches(this.dependencies.db, scopes, of), READ_MS))
+      this.#begin(scope, watch);
   }
 
-  #begin(scope: string, watch: Watch, from: Beginning): void {
+  #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
@@ -202,12 +203,12 @@ export class RunWatching {
     before?.stop.abort();
     const watching: Watching = { scope, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
-    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, from)).finally(() => {
+    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, execution)).finally(() => {
       if (this.#watched.get(watch.executionId) === watching) this.#watched.delete(watch.executionId);
     });
   }
 
-  async #watch(watching: Watching, watch: Watch, { execution, isTakenOver }: Beginning): Promise<void> {
+  async #watch(watching: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { scope, stop } = watching;
     const { signal } = stop;
     const { orchestrator, ...dependencies } = this.dependencies;
@@ -216,8 +217,7 @@ export class RunWatching {
       if (!this.#leases.isHeld(leaseOf(scope))) this.#drop(watching);
       signal.throwIfAborted();
     };
-    // The process before this one may have shown something, which the first answer must clear.
-    let shown: string | null | undefined = isTakenOver === true ? null : undefined;
+    let shown: string | undefined;
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
@@ -235,7 +235,7 @@ export class RunWatching {
         throw error;
       });
       turns.end();
-      await this.#deliver(outcome, watch, throwIfLost, signal);
+      await this.#deliver(outcome, watch, watching, throwIfLost);
     } catch (error) {
       if (signal.aborted) return;
       // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.
@@ -250,16 +250,18 @@ export class RunWatching {
   async #deliver(
     outcome: WatchedStatus | ApplicationFailure,
     watch: Watch,
+    { scope, stop: { signal } }: Watching,
     throwIfLost: () => void,
-    signal: AbortSignal,
   ): Promise<void> {
     const { db, orchestrator } = this.dependencies;
     for (let attempt = 0; ; attempt++) {
       throwIfLost();
       try {
-        await (outcome instanceof ApplicationFailure
+        const isDelivered = await (outcome instanceof ApplicationFailure
           ? orchestrator.watches.fail(watch.taskToken, outcome)
           : orchestrator.watches.complete(watch.taskToken, outcome));
+        // Another activity may wait for the same run by now, whose watch this one has replaced.
+        if (!isDelivered) this.#complete.delete(scope);
         return await removeWatch(db, watch);
       } catch (error) {
         this.#warn(error);

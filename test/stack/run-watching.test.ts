@@ -376,19 +376,3 @@ it('asks AWS nothing while its lease is lost, and watches on when it has it agai
   await watching.renew();
   await waitFor('the activity to be completed', () => told.has('lost'));
 });
-
-it('shows no trouble of the process that it took over from, once HealthOmics answers', async () => {
-  const { id } = await execution();
-  const first = startProcess();
-  await first.renew();
-  await register(first, id, 'troubled');
-  failure = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException' });
-  await waitFor('the trouble', () => shown.length > 0);
-  expect(shown).toEqual([{ trouble: expect.stringContaining('Rate exceeded') as string }]);
-  await first.close();
-  failure = undefined;
-  const next = startProcess();
-  await next.renew();
-  await waitFor('no trouble', () => shown.length > 1);
-  expect(shown.slice(1)).toEqual([{}]);
-});
