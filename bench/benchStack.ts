@@ -15,7 +15,7 @@ import { describeRun, type SimulatedRun, simulateInstrument } from '../local/ins
 import { controlOmics } from '../local/omics/control.js';
 import type { Pace } from '../local/omics/run.js';
 import { type Stack, type StackOptions, startStack } from '../local/stack.js';
-import { BUILD } from './build.js';
+import { buildFolder } from './build.js';
 
 /** A stack with a connected account, for one part of the bench. */
 export interface BenchStack extends Connected {
@@ -90,7 +90,7 @@ export async function withBenchStack(
     stateDir,
     durable: false,
     headless: true,
-    build: BUILD,
+    build: buildFolder(),
     omics,
     env: { POLONY_DISCOVER_SECONDS: '3600', POLONY_SWEEP_SECONDS: '3600', ...env },
     onProgress: say,

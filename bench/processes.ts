@@ -10,7 +10,7 @@ import { freePort } from '../local/ports.js';
 import { startStack, type Stack } from '../local/stack.js';
 import { startTemporal } from '../local/temporal.js';
 import { SEARCH_ATTRIBUTES } from '../workflows/messages/searchAttributes.js';
-import { BUILD } from './build.js';
+import { buildFolder } from './build.js';
 import { measure } from './measure.js';
 import { median, type Report } from './report.js';
 import { usageOf } from './usage.js';
@@ -60,7 +60,7 @@ export async function processes(report: Report): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   try {
     await measureSecondStart(report, path.join(folder, 'second'));
-    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build: BUILD });
+    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build: buildFolder() });
     try {
       // The processes settle while others start and npm installs; only afterwards is anything measured that is idle.
       await measureProcessStarts(report, stack);
@@ -128,7 +128,7 @@ async function measureProcessStarts(report: Report, stack: Stack): Promise<void>
         // Not to take the work of the stack's own worker.
         POLONY_TASK_QUEUE: 'started',
       };
-      starts[at]!.push(await timeStart([path.join(BUILD, 'cli/main.js'), command], ready, env));
+      starts[at]!.push(await timeStart([path.join(buildFolder(), 'cli/main.js'), command], ready, env));
     }
   for (const [at, { name }] of parts.entries()) {
     const value = median(starts[at]!.map(({ wall }) => wall));

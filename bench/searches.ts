@@ -12,7 +12,7 @@ import { insertStorageConnection } from '../store/connections/storage.js';
 import { announceStorageChange } from '../store/connections/storageSearch.js';
 import { closeDatabase, type Db, openDatabase } from '../store/database.js';
 import { insertRuns } from '../store/runs/discovery.js';
-import { BUILD } from './build.js';
+import { buildFolder } from './build.js';
 import { median, type Report } from './report.js';
 import { cpuOf } from './usage.js';
 
@@ -88,7 +88,7 @@ export async function searches(report: Report): Promise<void> {
     stateDir,
     durable: false,
     headless: true,
-    build: BUILD,
+    build: buildFolder(),
     env: { POLONY_DISCOVER_SECONDS: '1', POLONY_SWEEP_SECONDS: '1', POLONY_METRICS_ADDRESS: '127.0.0.1:0' },
     onProgress: report.say,
   });

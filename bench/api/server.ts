@@ -12,7 +12,7 @@ import { startPostgres } from '../../local/postgres.js';
 import { migrate, openDatabase } from '../../store/database.js';
 import { grantRuntimeRole } from '../../store/runtimeRole.js';
 import type { Database } from '../../store/schema.js';
-import { BUILD } from '../build.js';
+import { buildFolder } from '../build.js';
 
 /** A PostgreSQL with the tables of polony, and the built API on it, each in a process of its own. */
 export class BenchServer {
@@ -66,7 +66,7 @@ export class BenchServer {
     };
     await withFreePort(undefined, async (port) => {
       const url = `http://127.0.0.1:${port}`;
-      const child = this.guardian.spawn('api', process.execPath, [path.join(BUILD, 'cli/main.js'), 'api'], {
+      const child = this.guardian.spawn('api', process.execPath, [path.join(buildFolder(), 'cli/main.js'), 'api'], {
         env: { ...settings, POLONY_PORT: String(port) },
       });
       const headers = { 'x-api-key': this.apiKey };

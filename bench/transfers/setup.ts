@@ -5,12 +5,10 @@ import { fileURLToPath } from 'node:url';
 import { ensurePython } from '../../local/python.js';
 import { PYTHON } from '../../local/pythonPackages.js';
 import { canMakeCertificates, makeAuthority, makeCertificate } from '../../test/certificates.js';
-import { BUILD } from '../build.js';
+import { buildFolder } from '../build.js';
 import type { Report } from '../report.js';
 import { BUCKET, ID, PREFIX } from './sinkMessages.js';
 import { Sink } from './sinkProcess.js';
-
-const cli = path.join(BUILD, 'cli/main.js');
 
 /** Files in this folder are in memory. Not every system has it. */
 export const MEMORY = '/dev/shm';
@@ -55,7 +53,12 @@ export async function withTransfers(
     } else report.note('transfers: without openssl, they go over HTTP, and AWS signs the content of requests');
     sink = await Sink.start(certificate);
     const { url } = sink;
-    const polony = (...args: string[]): string[] => [process.execPath, cli, ...args, '--json'];
+    const polony = (...args: string[]): string[] => [
+      process.execPath,
+      path.join(buildFolder(), 'cli/main.js'),
+      ...args,
+      '--json',
+    ];
     await run({
       sink,
       work,
