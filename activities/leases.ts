@@ -1,4 +1,3 @@
-import { withDeadline } from '../observability/deadline.js';
 import { newId, type Db } from '../store/database.js';
 import { countHolders, listFreeLeases, releaseLeases, takeLeases } from '../store/leases.js';
 
@@ -9,9 +8,6 @@ const LEASE_SECONDS = 30;
  * stood still cannot make two processes do the same.
  */
 const MARGIN_MS = 5000;
-
-/** A statement counts as failed after this time: a connection that was cut answers after minutes, and others wait. */
-const STATEMENT_MS = 8000;
 
 /** How often to call {@link Leases.take}, in milliseconds: two renewals may fail before a lease is lost. */
 export const RENEW_MS = 10_000;
@@ -28,15 +24,9 @@ export class Leases {
   #last: Promise<unknown> = Promise.resolve();
   /** Leases of a kind whose members nobody had to work on when the share was last taken. */
   #idle = new Set<string>();
-  /** Leases whose release was not answered in time. It would also give back what was taken again meanwhile. */
-  readonly #unsettled = new Set<string>();
   #isClosed = false;
 
-  /** @param statementMs how long a statement may take */
-  constructor(
-    private readonly db: Db,
-    private readonly statementMs = STATEMENT_MS,
-  ) {}
+  constructor(private readonly db: Db) {}
 
   /**
    * Takes this process's share of leases of one kind, renews those that it holds, and gives back what is more than its
@@ -50,8 +40,7 @@ export class Leases {
     // Its own lease says that the process takes part.
     const presence = `${kind}.process/${this.#holder}`;
     await this.take([presence]);
-    const processes = await this.#ask(countHolders(this.db, `${kind}.process`));
-    const share = Math.ceil(members.length / Math.max(1, processes));
+    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
     const wanted = new Set(members.map(nameOf));
     const idle = this.held.filter((name) => name.startsWith(`${kind}/`) && !wanted.has(name));
@@ -59,8 +48,7 @@ export class Leases {
     await this.release([...own.slice(share).map(nameOf), ...idle.filter((name) => this.#idle.has(name))]);
     this.#idle = new Set(idle);
     const missing = share - own.length;
-    const others = [...wanted].filter((name) => !this.isHeld(name));
-    const free = missing > 0 ? await this.#ask(listFreeLeases(this.db, this.#holder, others, missing)) : [];
+    const free = missing > 0 ? await listFreeLeases(this.db, [...wanted], missing) : [];
     const held = new Set(await this.take([...own.slice(0, share).map(nameOf), ...free]));
     return members.filter((member) => held.has(nameOf(member)));
   }
@@ -74,9 +62,7 @@ export class Leases {
       if (this.#isClosed) return [];
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
       const until = { steady: performance.now() + ms, wall: Date.now() + ms };
-      // An answer that comes later counts for nothing: the leases may have been given back since.
-      const takable = names.filter((name) => !this.#unsettled.has(name));
-      const taken = await this.#ask(takeLeases(this.db, this.#holder, takable, LEASE_SECONDS));
+      const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
       for (const name of names) this.#heldUntil.delete(name);
       for (const name of taken) this.#heldUntil.set(name, until);
       return taken;
@@ -102,11 +88,7 @@ export class Leases {
     await this.#inTurn(() => {
       // One may have been taken since.
       forget();
-      names.forEach((name) => this.#unsettled.add(name));
-      const settle = (): void => names.forEach((name) => this.#unsettled.delete(name));
-      const released = releaseLeases(this.db, this.#holder, names);
-      released.then(settle, settle);
-      return this.#ask(released);
+      return releaseLeases(this.db, this.#holder, names);
     });
   }
 
@@ -116,13 +98,8 @@ export class Leases {
     this.#heldUntil.clear();
     await this.#inTurn(() => {
       this.#heldUntil.clear();
-      return this.#ask(releaseLeases(this.db, this.#holder));
+      return releaseLeases(this.db, this.#holder);
     });
-  }
-
-  /** @throws Error where a statement is not answered in time */
-  #ask<T>(statement: Promise<T>): Promise<T> {
-    return withDeadline(statement, this.statementMs);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -35,20 +35,11 @@ export async function releaseLeases(db: DbOrTransaction, holder: string, names?:
       or holder = ${holder} and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))`.execute(db);
 }
 
-/**
- * @param holder the process, which may have leases that it does not know of: their answer came too late
- * @returns those of the names that no other process holds, in random order so that processes rarely ask for the same
- */
-export async function listFreeLeases(
-  db: DbOrTransaction,
-  holder: string,
-  names: readonly string[],
-  limit: number,
-): Promise<string[]> {
+/** @returns those of the names that nobody holds, in random order so that processes rarely ask for the same. */
+export async function listFreeLeases(db: DbOrTransaction, names: readonly string[], limit: number): Promise<string[]> {
   const { rows } = await sql<{ name: string }>`
     select name from unnest(${[...names]}::text[]) as name
-    where not exists (
-      select 1 from leases where leases.name = name.name and expires_at >= now() and holder <> ${holder})
+    where not exists (select 1 from leases where leases.name = name.name and expires_at >= now())
     order by random() limit ${limit}`.execute(db);
   return rows.map(({ name }) => name);
 }

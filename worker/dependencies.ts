@@ -83,7 +83,8 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
     codec,
     leasedWork,
     close: async (connection) => {
-      await Promise.all([watching.close(), leasedWork.stop()]);
+      await watching.close();
+      await leasedWork.stop();
       await stopListening();
       await dispatcher.close();
       aws.close();

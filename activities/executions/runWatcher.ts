@@ -36,7 +36,7 @@ export interface WatchedStatus {
 /** What a watcher works with. */
 export interface WatcherDependencies extends Pick<Dependencies, 'db' | 'aws' | 'secrets'> {
   pace: PollPace;
-  /** Aborts the watching, and throws, where another process may watch the run by now. */
+  /** @throws where another process may watch the run by now. */
   throwIfLost: () => void;
 }
 
@@ -141,8 +141,6 @@ class RunPoller {
 
   /** @throws ApplicationFailure where the activity ends so, or where the next poll must ask again. */
   async poll(source: EventSource, byEvent: boolean): Promise<WatchedStatus> {
-    // Who watches the run by now makes the calls that AWS allows.
-    this.dependencies.throwIfLost();
     const answer = await this.#getRun();
     this.dependencies.throwIfLost();
     if (answer === undefined) return this.#handleNotFound();

@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
-import { withDeadline } from '../../observability/deadline.js';
 import { withLogIds } from '../../observability/logContext.js';
 import {
   announceWatch,
@@ -23,12 +22,6 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
-/** A connection to the database that was cut answers after minutes. What is read after this time counts for nothing. */
-const READ_MS = 60_000;
-/** The same for what the renewal of leases waits for. */
-const LIST_MS = 8000;
-/** How long the end of a process waits for what is under way. */
-const CLOSE_MS = 5000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
 
@@ -67,7 +60,6 @@ export class RunWatching {
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
-  #loading: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(private readonly dependencies: WatchingDependencies) {
@@ -78,11 +70,7 @@ export class RunWatching {
 
   /** Begins to watch what other processes no longer watch. */
   start(): void {
-    this.#timer = setInterval(() => {
-      // Also while a renewal waits for the database.
-      this.#dropLost();
-      void this.renew();
-    }, RENEW_MS);
+    this.#timer = setInterval(() => void this.renew(), RENEW_MS);
     void this.renew();
   }
 
@@ -93,7 +81,7 @@ export class RunWatching {
     clearTimeout(this.#collecting);
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
-    await withDeadline(Promise.all([this.#renewing, this.#loading]), CLOSE_MS).catch(() => undefined);
+    await this.#renewing;
     await this.#leases.close().catch(() => undefined);
   }
 
@@ -109,10 +97,7 @@ export class RunWatching {
     if (isMine()) return this.#begin(scope, watch, execution);
     // The first run of an account: nobody has the lease yet.
     await this.#leases.take([leaseOf(scope)]);
-    if (isMine()) {
-      this.#begin(scope, watch, execution);
-      return this.#loadAll([scope]);
-    }
+    if (isMine()) return this.#loadAll([scope]);
     await announceWatch(db, scope, watch);
   }
 
@@ -142,20 +127,13 @@ export class RunWatching {
         this.#dropLost();
         this.#renewing = undefined;
       });
-    return this.#renewing.then(() => this.#loading);
+    return this.#renewing;
   }
 
   async #renewNow(): Promise<void> {
     this.#forgetLost();
-    const scopes = await withDeadline(listWatchedScopes(this.dependencies.db), LIST_MS);
+    const scopes = await listWatchedScopes(this.dependencies.db);
     const held = await this.#leases.takeShare(KIND, scopes);
-    // Leases are renewed meanwhile.
-    this.#loading ??= this.#loadHeld(held)
-      .catch((error: unknown) => this.#warn(error))
-      .finally(() => (this.#loading = undefined));
-  }
-
-  async #loadHeld(held: readonly string[]): Promise<void> {
     const since = performance.now() - READ_ALL_MS;
     const isComplete = (scope: string): boolean => (this.#complete.get(scope) ?? -Infinity) > since;
     await this.#load(held.filter(isComplete), { seconds: LOOK_BACK_SECONDS });
@@ -178,28 +156,19 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
-    for (const watching of this.#watched.values())
-      if (!this.#leases.isHeld(leaseOf(watching.scope))) this.#drop(watching);
-  }
-
-  /** Ends the watching of a run. If the lease is taken again, all watches of the account are read again. */
-  #drop({ scope, stop }: Watching): void {
-    this.#complete.delete(scope);
-    stop.abort(new Error('Another process may watch the run by now'));
+    for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
   }
 
   async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
     if (scopes.length === 0) return;
-    for (const { scope, ...watch } of await withDeadline(listWatches(this.dependencies.db, scopes, of), READ_MS))
-      this.#begin(scope, watch);
+    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) this.#begin(scope, watch);
   }
 
   #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
-    // One that was dropped ends soon, or after an answer of AWS that counts for nothing.
-    if (before?.token === token && !before.stop.signal.aborted) return;
+    if (before?.token === token) return;
     before?.stop.abort();
     const watching: Watching = { scope, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
@@ -208,15 +177,10 @@ export class RunWatching {
     });
   }
 
-  async #watch(watching: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
-    const { scope, stop } = watching;
-    const { signal } = stop;
+  async #watch({ scope, stop: { signal } }: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { orchestrator, ...dependencies } = this.dependencies;
     const turns = this.budget.watch(scope, watch.executionId);
-    const throwIfLost = (): void => {
-      if (!this.#leases.isHeld(leaseOf(scope))) this.#drop(watching);
-      signal.throwIfAborted();
-    };
+    const throwIfLost = (): void => this.#throwIfLost(scope, signal);
     let shown: string | undefined;
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
@@ -235,7 +199,7 @@ export class RunWatching {
         throw error;
       });
       turns.end();
-      await this.#deliver(outcome, watch, watching, throwIfLost);
+      await this.#deliver(outcome, watch, throwIfLost, signal);
     } catch (error) {
       if (signal.aborted) return;
       // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.
@@ -246,22 +210,25 @@ export class RunWatching {
     }
   }
 
+  #throwIfLost(scope: string, signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (!this.#leases.isHeld(leaseOf(scope))) throw new Error('Another process may watch the run by now');
+  }
+
   /** Completes the activity, however long Temporal does not answer. */
   async #deliver(
     outcome: WatchedStatus | ApplicationFailure,
     watch: Watch,
-    { scope, stop: { signal } }: Watching,
     throwIfLost: () => void,
+    signal: AbortSignal,
   ): Promise<void> {
     const { db, orchestrator } = this.dependencies;
     for (let attempt = 0; ; attempt++) {
       throwIfLost();
       try {
-        const isDelivered = await (outcome instanceof ApplicationFailure
+        await (outcome instanceof ApplicationFailure
           ? orchestrator.watches.fail(watch.taskToken, outcome)
           : orchestrator.watches.complete(watch.taskToken, outcome));
-        // Another activity may wait for the same run by now, whose watch this one has replaced.
-        if (!isDelivered) this.#complete.delete(scope);
         return await removeWatch(db, watch);
       } catch (error) {
         this.#warn(error);

@@ -1,9 +1,8 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { sql } from 'kysely';
 import { Leases } from '../../activities/leases.js';
 import type { Db } from '../../store/database.js';
 import { startTestPostgres } from '../postgres.js';
-import { waitFor } from '../support.js';
 
 let db: Db;
 beforeAll(async () => {
@@ -85,42 +84,6 @@ it('holds a lease exactly if the database says so, when it is given back and tak
     expect(leases.isHeld('crossing')).toBe(await isInDatabase());
   }
   await leases.close();
-});
-
-describe('a statement that is not answered', () => {
-  const inDatabase = async (name: string): Promise<string[]> =>
-    (await db.selectFrom('leases').select('holder').where('name', '=', name).execute()).map(({ holder }) => holder);
-  /** Nobody answers about leases meanwhile. */
-  const whileSilent = (run: () => Promise<void>): Promise<void> =>
-    db.transaction().execute(async (transaction) => {
-      await sql`lock table leases in access exclusive mode`.execute(transaction);
-      await run();
-    });
-
-  it('keeps nothing waiting, and its answer counts for nothing later', async () => {
-    const leases = new Leases(db, 2000);
-    await whileSilent(async () => {
-      await expect(leases.take(['share/late'])).rejects.toThrow('no answer');
-    });
-    await waitFor('the late answer', async () => (await inDatabase('share/late')).length > 0);
-    expect(leases.held).toEqual([]);
-    // It may take again what the database counts as its own.
-    expect(await leases.takeShare('share', ['late'])).toEqual(['late']);
-    await leases.close();
-  });
-
-  it('lets a lease not be taken again until it is known whether it was given back', async () => {
-    const leases = new Leases(db, 2000);
-    await leases.take(['given-back']);
-    await whileSilent(async () => {
-      await expect(leases.release(['given-back'])).rejects.toThrow('no answer');
-      expect(await leases.take(['given-back'])).toEqual([]);
-    });
-    await waitFor('the release', async () => (await inDatabase('given-back')).length === 0);
-    await waitFor('the lease', async () => (await leases.take(['given-back'])).length > 0);
-    expect(await inDatabase('given-back')).toHaveLength(1);
-    await leases.close();
-  });
 });
 
 it('gives each of many leases to one of the processes that ask at the same time', async () => {

@@ -69,8 +69,6 @@ let failure: Error | undefined;
 /** Called before each answer of GetRun. */
 let onGetRun: () => Promise<void> | void;
 const polled: string[] = [];
-/** What the activities showed in Temporal. */
-const shown: unknown[] = [];
 /** What Temporal was told, by task token. */
 const told = new Map<string, unknown>();
 let isTemporalAway = false;
@@ -80,7 +78,6 @@ beforeEach(() => {
   statuses.clear();
   polled.length = 0;
   told.clear();
-  shown.length = 0;
   [failure, onGetRun, isTemporalAway, isOver] = [undefined, () => undefined, false, false];
 });
 afterEach(async () => {
@@ -110,12 +107,7 @@ function startProcess(): RunWatching {
     db,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
-      watches: {
-        complete: tell,
-        fail: tell,
-        show: async (_token: unknown, details: unknown) => void shown.push(details),
-        restart: async () => false,
-      },
+      watches: { complete: tell, fail: tell, show: async () => undefined, restart: async () => false },
     },
     settings: { ...WORKER_SETTINGS, runPollSeconds: 0.05 },
     getRunsPerSecond: 1000,
@@ -355,24 +347,4 @@ it('watches on where a lease was lost for a moment while a change was to be deli
   isTemporalAway = false;
   await watching.renew();
   await waitFor('the activity to be completed', () => told.has('delivered'));
-});
-
-it('asks AWS nothing while its lease is lost, and watches on when it has it again', async () => {
-  const { id, omicsRun } = await execution();
-  const watching = startProcess();
-  await watching.renew();
-  await register(watching, id, 'lost');
-  await waitFor('a poll', () => polled.length > 0);
-  await sql`update watches set time_registered = now() - interval '1 hour'`.execute(db);
-  const real = Date.now.bind(Date);
-  const now = vi.spyOn(Date, 'now').mockImplementation(() => real() + 26_000);
-  // One call may be under way.
-  const before = polled.length + 1;
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(polled.length).toBeLessThanOrEqual(before);
-  expect(shown).toEqual([]);
-  now.mockImplementation(real);
-  statuses.set(omicsRun, 'RUNNING');
-  await watching.renew();
-  await waitFor('the activity to be completed', () => told.has('lost'));
 });
