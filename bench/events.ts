@@ -7,7 +7,7 @@ import { type BenchStack, runConcurrently, smallRun, until, withBenchStack } fro
 import { median, type Report } from './report.js';
 
 /** Runs of each side. */
-const RUNS = 7;
+const RUNS = 5;
 /** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
 const POLL_SECONDS = 8;
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
