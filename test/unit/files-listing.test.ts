@@ -23,6 +23,17 @@ const NAMES = [
   'a<b>"\'',
 ];
 
+/** Starts a server. @returns a client of it */
+async function listen(server: Server): Promise<S3Client> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return new S3Client({
+    region: 'us-west-2',
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    forcePathStyle: true,
+    credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
+  });
+}
+
 describe('an S3 listing', () => {
   let server: Server;
   let s3: S3Client;
@@ -55,13 +66,7 @@ describe('an S3 listing', () => {
           `${contents.join('')}${folders.join('')}</ListBucketResult>`,
       );
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    s3 = new S3Client({
-      region: 'us-west-2',
-      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-      forcePathStyle: true,
-      credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
-    });
+    s3 = await listen(server);
   });
   afterAll(() => {
     s3?.destroy();
@@ -108,13 +113,7 @@ describe('a page of 1,000 files', () => {
           `${contents.join('')}</ListBucketResult>`,
       );
     });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const s3 = new S3Client({
-      region: 'us-west-2',
-      endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-      forcePathStyle: true,
-      credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
-    });
+    const s3 = await listen(server);
     stops.push(() => {
       s3.destroy();
       server.close();

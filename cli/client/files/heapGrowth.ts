@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
+import { beginStart } from '../../startMemory.js';
 
 /** How much a heap may grow before V8 collects it as a whole, in percent of what was in use the last time. */
 const GROWTH_PERCENT = 50;
@@ -9,5 +10,6 @@ const GROWTH_PERCENT = 50;
  */
 export function limitHeapGrowth(): void {
   setFlagsFromString(`--heap-growing-percent=${GROWTH_PERCENT}`);
-  setFlagsFromString('--semi-space-growth-factor=1');
+  // No transfer ends its start: that space stays small.
+  beginStart();
 }
