@@ -17,7 +17,10 @@ import {
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** How a child ended. `logTail` is the end of what it wrote; `expected` is true when we stopped it. */
+/**
+ * How a child ended. `logTail` is the end of what it wrote, up to 64 KiB, so that the reason of a crash is in it and not
+ * only the stacks that follow; `expected` is true when we stopped it.
+ */
 export interface ChildExit {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -91,7 +94,7 @@ export class ChildFailedError extends Error {
     const how = exit.error
       ? `could not start: ${exit.error.message}`
       : `ended with ${exit.signal ?? `code ${exit.code}`}`;
-    const tail = exit.logTail.trim();
+    const tail = exit.logTail.trim().slice(-SHOWN_LOG);
     super(`${childName} ${how} (log: ${logFile})${tail ? `\n${tail.replace(/^/gm, '  | ')}` : ''}`);
   }
 }
@@ -99,6 +102,8 @@ export class ChildFailedError extends Error {
 const MARKER = 'POLONY_GUARD';
 const WATCHER_FILE = fileURLToPath(new URL('./guardianWatcher.mjs', import.meta.url));
 const DEFAULT_GRACE_MS = 10_000;
+/** How many characters of a child's log an error shows. */
+const SHOWN_LOG = 4096;
 const LOG_ROTATE_BYTES = 16 * 1024 * 1024;
 
 /** What the watcher must know about a child to stop it. */
@@ -318,7 +323,7 @@ class Child implements GuardedChild {
       started.once('exit', (code, signal) => {
         this.#running = false;
         onExit();
-        resolve({ code, signal, expected: this.#isExitExpected, logTail: this.logTail() });
+        resolve({ code, signal, expected: this.#isExitExpected, logTail: this.logTail(65_536) });
       });
     });
   }
@@ -335,7 +340,7 @@ class Child implements GuardedChild {
     return this.#running;
   }
 
-  logTail(maxBytes = 4096): string {
+  logTail(maxBytes = SHOWN_LOG): string {
     return readLogTail(this.#log, maxBytes);
   }
 

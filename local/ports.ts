@@ -59,15 +59,14 @@ export async function withFreePort<T>(preferred: number | undefined, start: (por
     try {
       return await start(port);
     } catch (error) {
-      if (
-        attempt < 4 &&
-        error instanceof ChildFailedError &&
-        /address already in use|EADDRINUSE/i.test(error.exit.logTail)
-      )
-        continue;
-      throw error;
+      if (attempt === 4 || !isPortTaken(error)) throw error;
     }
   }
+}
+
+/** Whether a child ended because another process has taken its port. */
+export function isPortTaken(error: unknown): boolean {
+  return error instanceof ChildFailedError && /address already in use|EADDRINUSE/i.test(error.exit.logTail);
 }
 
 function listen(port: number): Promise<Server> {

@@ -5,9 +5,9 @@ import { connect as connectSocket } from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { Connection } from '@temporalio/client';
-import { ChildFailedError, untilReady, type ChildExit, type GuardedChild, type Guardian } from './guardian.js';
+import { untilReady, type ChildExit, type GuardedChild, type Guardian } from './guardian.js';
 import { registerSearchAttributes, type SearchAttributeType, TemporalError } from '../temporal/searchAttributes.js';
-import { freePort } from './ports.js';
+import { freePort, isPortTaken } from './ports.js';
 import { ensurePython, findInstalledPython, PythonError } from './python.js';
 import { PYTHON } from './pythonPackages.js';
 import { cacheFolder, waitForLock } from './stackFiles.js';
@@ -69,6 +69,8 @@ const DYNAMIC_CONFIG: Readonly<Record<string, number | boolean>> = {
 /** Milliseconds within which a download must begin, and within which it must be complete. */
 const DOWNLOAD_BEGIN_MS = 4_000;
 const DOWNLOAD_END_MS = 180_000;
+/** Milliseconds after which a server that prints no address must have ended if its port was taken. */
+const NO_BANNER_MS = 20_000;
 /** Milliseconds for a command to print its help: it takes tenths of a second, but much longer on a busy machine. */
 const HELP_MS = 120_000;
 
@@ -91,9 +93,7 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
       return await startServer(command, ports, env, options);
     } catch (error) {
       // Another process may have taken a port after we chose it.
-      if (attempt < 4 && error instanceof ChildFailedError && /address already in use/i.test(error.exit.logTail))
-        continue;
-      throw error;
+      if (attempt === 4 || !isPortTaken(error)) throw error;
     }
   }
 }
@@ -184,8 +184,7 @@ async function awaitServer(
   namespace: string,
   attributes: Readonly<Record<string, SearchAttributeType>>,
 ): Promise<string> {
-  // Wait for the socket first: after a refused connection, the client waits a second before it tries again.
-  await untilReady(child, () => accepts(address));
+  await untilReady(child, ownServerAt(child, address));
   const connection = await untilReady(child, () => Connection.connect({ address, connectTimeout: 2_000 }));
   try {
     await untilReady(child, async () => connection.workflowService.describeNamespace({ namespace }));
@@ -197,6 +196,22 @@ async function awaitServer(
   } finally {
     await connection.close();
   }
+}
+
+/**
+ * A probe for our own server. Another stack may have taken the port after we chose it, and its server would answer us
+ * until that stack stops. Ours prints its address once it listens. One that does not print it must run for a while after
+ * the port is open: it would end if the port were taken.
+ */
+function ownServerAt(child: GuardedChild, address: string): () => Promise<boolean> {
+  const banner = new RegExp(`^[\\w ]*Server: +\\S+:${splitAddress(address)[1]}\\s*$`, 'm');
+  let openSince: number | undefined;
+  return async () => {
+    // The socket as well: after a refused connection, the client waits a second before it tries again.
+    if (!(await accepts(address))) return false;
+    openSince ??= Date.now();
+    return banner.test(child.logTail(1 << 20)) || Date.now() - openSince > NO_BANNER_MS;
+  };
 }
 
 function accepts(address: string): Promise<boolean> {

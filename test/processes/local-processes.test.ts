@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -28,7 +28,7 @@ import {
   tryLock,
   writeLocalInfo,
 } from '../../local/stackFiles.js';
-import { startTemporal } from '../../local/temporal.js';
+import { findTemporalCommand, startTemporal } from '../../local/temporal.js';
 import type { SearchAttributeType } from '../../temporal/searchAttributes.js';
 import { waitFor } from '../support.js';
 
@@ -242,6 +242,34 @@ describe('local servers', () => {
     const { customAttributes } = await connection.operatorService.listSearchAttributes({ namespace: 'default' });
     await connection.close();
     expect(Object.keys(customAttributes ?? {})).toEqual(expect.arrayContaining(['PolonyTestOld', 'PolonyTestNew']));
+  });
+
+  it('start again at another port if the Temporal of another stack takes the port and answers there', async () => {
+    const folder = temporaryFolder();
+    const guardian = await guardianFor(folder);
+    const options = { guardian, stateDir: folder, headless: true };
+    const real = await findTemporalCommand(options);
+    const commands = path.join(folder, 'bin');
+    mkdirSync(commands);
+    // At the first start, another stack's server is faster. Ours ends later, with a reason and then many lines of stack.
+    const script = `#!/bin/sh
+      if [ "$3" != --help ] && mkdir '${folder}/started' 2>/dev/null; then
+        env -u POLONY_GUARD '${real}' "$@" --db-filename '${folder}/other.db' >'${folder}/other.log' 2>&1 &
+        echo $! >'${folder}/other.pid'
+        until grep -q Server: '${folder}/other.log'; do sleep 0.1; done
+        sleep 2
+        echo 'listen tcp 127.0.0.1: bind: address already in use'
+        seq 1000 | sed 's/^/goroutine /'
+        exit 1
+      fi
+      exec '${real}' "$@"
+    `;
+    writeFileSync(path.join(commands, 'temporal'), script, { mode: 0o755 });
+    cleanups.push(() => void process.kill(Number(readFileSync(`${folder}/other.pid`, 'utf8'))));
+    const own = await startTemporal({ ...options, env: { ...process.env, PATH: `${commands}:${process.env.PATH}` } });
+    const other = /Server: +\S+:(\d+)/.exec(readFileSync(`${folder}/other.log`, 'utf8'))![1];
+    expect(own.address).not.toBe(`127.0.0.1:${other}`);
+    expect(own.pid !== undefined && isGone(own.pid)).toBe(false);
   });
 
   it('include no Temporal if TEMPORAL_ADDRESS names one, which only gets the missing search attributes', async () => {
