@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { checkServerIdentity, type ConnectionOptions } from 'node:tls';
 import {
   Kysely,
@@ -122,7 +123,9 @@ export function toConnectionConfig(url: string): pg.ClientConfig {
  * Opens the database. The pool connects when a query needs a connection.
  * @param url `postgres://user:password@host:port/database`; see {@link toConnectionConfig}
  * @param maxConnections size of the pool of this process
- * @param statementSeconds after how many seconds PostgreSQL ends a statement; 0 for no limit
+ * @param statementSeconds after how many seconds PostgreSQL ends a statement; 0 for no limit. A connection on which no
+ * answer comes for so long and ten seconds more is given up: nothing says that a database has failed over, or that a
+ * firewall has forgotten the connection.
  * @param isReadOnly whether PostgreSQL rejects every change
  */
 export function openDatabase(url: string, maxConnections = 10, statementSeconds = 0, isReadOnly = false): Db {
@@ -142,10 +145,41 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
   // Between two queries of a transaction the pool does not listen. The next query on the connection fails.
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
+    if (statementSeconds > 0) limitSilence(client, statementSeconds * 1000 + SILENCE_MS);
     // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
     if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
   });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
+}
+
+/** How much longer than the server has for a statement its answer may take, in milliseconds. */
+const SILENCE_MS = 10_000;
+
+/** Gives a connection up when a statement is not answered in time. The pool opens another one instead. */
+function limitSilence(client: pg.ClientBase, milliseconds: number): void {
+  const query = client.query.bind(client) as (...of: unknown[]) => unknown;
+  const limited = (...of: unknown[]): unknown => {
+    const answer = query(...of);
+    return answer instanceof Promise ? untilSilent(client, answer, milliseconds) : answer;
+  };
+  client.query = limited as typeof client.query;
+}
+
+/**
+ * Waits for the answer to a statement. If none comes in time, the connection breaks, and the statement fails with it.
+ * The driver's own limit (`query_timeout`) fails the statement only: the next one would wait on the same connection.
+ */
+export async function untilSilent<T>(client: pg.ClientBase, answer: Promise<T>, milliseconds: number): Promise<T> {
+  const { stream } = (client as unknown as { connection: { stream: Duplex } }).connection;
+  const timer = setTimeout(() => {
+    const message = `PostgreSQL did not answer within ${milliseconds / 1000} s, so the connection was given up`;
+    stream.destroy(Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
+  }, milliseconds);
+  try {
+    return await answer;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** How long the end of a process waits for its connections to close, in milliseconds. */

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import pg from 'pg';
-import { type DbOrTransaction, sanitizeText, toConnectionConfig, untilClosed } from './database.js';
+import { type DbOrTransaction, sanitizeText, toConnectionConfig, untilClosed, untilSilent } from './database.js';
 
 /** On this channel, {@link wakeWatcher} names the execution whose HealthOmics run has changed. */
 export const WAKE_CHANNEL = 'polony_wake';
@@ -67,7 +67,10 @@ export function listen(
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let listening: pg.Client | undefined;
+  const checking = setInterval(() => listening !== undefined && checkAlive(listening), CHECK_MS).unref();
   const reconnectLater = (): void => {
+    listening = undefined;
     if (closed || timer !== undefined) return;
     timer = setTimeout(() => {
       timer = undefined;
@@ -89,7 +92,10 @@ export function listen(
               .map((channel) => `listen ${channel}`)
               .join('; '),
           )
-          .then(connected, reconnectLater),
+          .then(() => {
+            listening = own;
+            connected();
+          }, reconnectLater),
       () => reconnectLater(),
     );
   };
@@ -97,8 +103,18 @@ export function listen(
   return async () => {
     closed = true;
     clearTimeout(timer);
+    clearInterval(checking);
     if (client !== undefined) await untilClosed(client.end());
   };
+}
+
+/** How often to check that the connection that listens still is one, and how long the answer may take. */
+const CHECK_MS = 30_000;
+const CHECK_ANSWER_MS = 10_000;
+
+/** Breaks a connection whose other end is gone. Nothing else would show it: who listens waits for hours and sends nothing. */
+function checkAlive(client: pg.Client): void {
+  untilSilent(client, client.query('select 1'), CHECK_ANSWER_MS).catch(() => undefined);
 }
 
 /** The channel on which a trigger announces each visible change of an execution, with its id. */

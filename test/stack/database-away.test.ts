@@ -1,15 +1,19 @@
 /** @module-tag long */
 import { execFile } from 'node:child_process';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { FastifyInstance } from 'fastify';
-import { afterEach, describe, expect, inject, it } from 'vitest';
+import { sql } from 'kysely';
+import { afterEach, describe, expect, inject, it, vi } from 'vitest';
 import { buildApp } from '../../api/app.js';
 import { AwsSessions } from '../../aws/sessions.js';
 import { createProviderLoader } from '../../store/connections/providerLoader.js';
 import { type Db, openDatabase } from '../../store/database.js';
+import { listen } from '../../store/events.js';
 import { Secrets } from '../../store/secrets.js';
 import { withFreePort } from '../../local/ports.js';
-import { databaseUrl } from '../sharedPostgres.js';
+import { databaseUrl, TEMPLATE } from '../sharedPostgres.js';
 import { stubOrchestrator } from '../stubOrchestrator.js';
+import { waitFor } from '../support.js';
 import { cliFile } from '../testStack.js';
 
 const ROOT = 'root-key-0123456789-abcdefgh';
@@ -121,6 +125,83 @@ describe('without its database, the API', () => {
     },
   );
 });
+
+describe('a connection on which no answer comes any more', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('is given up, and the pool opens another one', async () => {
+    const proxy = await startProxy();
+    const db = openDatabase(proxy.url, 1, 1);
+    await sql`select 1`.execute(db);
+    proxy.silence();
+    await expect(sql`select 2`.execute(db)).rejects.toMatchObject({
+      // The API answers 503 to this code.
+      code: 'ETIMEDOUT',
+      message: 'PostgreSQL did not answer within 11 s, so the connection was given up',
+    });
+    expect((await sql<{ three: number }>`select 3 as three`.execute(db)).rows).toEqual([{ three: 3 }]);
+    expect(proxy.connections()).toBe(2);
+    // Also between the statements of a transaction.
+    await expect(
+      db.transaction().execute(async (transaction) => {
+        await sql`select 4`.execute(transaction);
+        proxy.silence();
+        await sql`select 5`.execute(transaction);
+      }),
+    ).rejects.toThrow();
+    await sql`select 6`.execute(db);
+    await db.destroy();
+    proxy.close();
+  });
+
+  it('is replaced where somebody listens for notifications', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const proxy = await startProxy();
+    const heard: string[] = [];
+    let connected = 0;
+    const stop = listen(proxy.url, { polony_test: (payload) => heard.push(payload) }, () => connected++);
+    await waitFor('the connection', () => connected === 1);
+    proxy.silence();
+    vi.advanceTimersByTime(30_000);
+    await waitFor('another connection', () => connected === 2);
+    const db = openDatabase(proxy.url, 1);
+    await sql`select pg_notify('polony_test', 'again')`.execute(db);
+    await waitFor('the notification', () => heard.length > 0);
+    expect(heard).toEqual(['again']);
+    await db.destroy();
+    await stop();
+    proxy.close();
+  });
+});
+
+/** A way to PostgreSQL whose connections can fall silent, as after the failover of a database: nobody closes them. */
+async function startProxy() {
+  const to = new URL(inject('postgresRuntimeUrl'));
+  const pairs: [Socket, Socket][] = [];
+  const server = createServer((socket) => {
+    const onward = connect(Number(to.port), to.hostname);
+    pairs.push([socket, onward]);
+    socket.pipe(onward).pipe(socket);
+    for (const each of [socket, onward]) each.on('error', () => undefined);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = Object.assign(new URL(databaseUrl(to.href, TEMPLATE)), { port: (server.address() as AddressInfo).port });
+  return {
+    url: url.href,
+    connections: () => pairs.length,
+    silence: () => {
+      for (const [socket, onward] of pairs) {
+        socket.unpipe(onward);
+        onward.unpipe(socket);
+        onward.destroy();
+      }
+    },
+    close: () => {
+      server.close();
+      for (const each of pairs.flat()) each.destroy();
+    },
+  };
+}
 
 /** Runs `polony status` in a process of its own. */
 function runStatus(url: string, key: string, ...more: string[]) {
