@@ -38,7 +38,8 @@ export function createWatchActivities(dependencies: WatchDependencies) {
       const { info } = Context.current();
       const watch = { executionId, taskToken: info.taskToken, from: isOther ? null : from, probing };
       await dependencies.watching.register(quotaScope(execution), watch, execution);
-      if (info.heartbeatTimeoutMs !== undefined) await heartbeatUntilOver();
+      // Temporal says 0 where there is none.
+      if ((info.heartbeatTimeoutMs ?? 0) > 0) await heartbeatUntilOver();
       throw new CompleteAsyncError();
     },
   };

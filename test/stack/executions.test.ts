@@ -65,7 +65,7 @@ beforeAll(async () => {
   stack = await startTestStack({
     stateDir,
     omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: 300, STOPPING: 50 } },
-    env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1' },
+    env: { POLONY_CLOSED_WORKFLOWS: 'cancel', POLONY_SWEEP_SECONDS: '1', POLONY_WATCH_SLOTS: '1' },
   });
   call = apiClient(stack.info);
   ({ details, inStatus } = executionsOf(stack, call));
@@ -329,6 +329,19 @@ it('passes the settings of the flow to StartRun', async () => {
   ).rejects.toThrow(/runSettings\.cacheBehavior.*cacheId.*runSettings\.tags\.aws:x/s);
   await expect(call('PATCH', `/v1/flows/${flowId}`, { runSettings: { retries: 99 } })).rejects.toThrow(/400/);
   await call('PATCH', `/v1/flows/${flowId}`, { runSettings: {} });
+});
+
+it('holds no slot of a worker and sends no heartbeats while a HealthOmics run is watched', async () => {
+  await setPace(stack, HELD_MS);
+  // The worker has a single slot.
+  const ids = await Promise.all([start(), start(), start()]);
+  for (const id of ids) await inStatus(id, 'RUNNING');
+  for (const id of ids) {
+    const { raw } = await temporal.workflow.getHandle(`execution/${id}`).describe();
+    expect(raw.pendingActivities).toMatchObject([{ activityType: { name: 'watchRun' }, lastHeartbeatTime: null }]);
+    await call('POST', `/v1/executions/${id}/cancel`, {});
+  }
+  for (const id of ids) await inStatus(id, 'CANCELED');
 });
 
 it('cancels the HealthOmics run of a terminated workflow if the setting says so', async () => {
