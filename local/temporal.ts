@@ -69,8 +69,11 @@ const DYNAMIC_CONFIG: Readonly<Record<string, number | boolean>> = {
 /** Milliseconds within which a download must begin, and within which it must be complete. */
 const DOWNLOAD_BEGIN_MS = 4_000;
 const DOWNLOAD_END_MS = 180_000;
-/** Milliseconds after which a server that prints no address must have ended if its port was taken. */
-const NO_BANNER_MS = 20_000;
+/**
+ * Milliseconds after which a server that prints no address must have ended if its port was taken, also on a busy machine.
+ * Every version that we know prints it.
+ */
+const NO_BANNER_MS = 120_000;
 /** Milliseconds for a command to print its help: it takes tenths of a second, but much longer on a busy machine. */
 const HELP_MS = 120_000;
 

@@ -148,6 +148,7 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
     if (statementSeconds > 0) limitSilence(client, statementSeconds * 1000 + SILENCE_MS);
     // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
     if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
+    else if (statementSeconds > 0) limitServer(client, statementSeconds).catch(() => undefined);
   });
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
@@ -166,18 +167,36 @@ function limitSilence(client: pg.ClientBase, milliseconds: number): void {
 }
 
 /**
+ * Has PostgreSQL end a statement that takes long, or whose client has given the connection up. Otherwise statements that
+ * wait for a lock would stay, beside those of the new connections. PostgreSQL looks for its client since version 14.
+ */
+async function limitServer(client: pg.ClientBase, statementSeconds: number): Promise<void> {
+  await client.query(
+    `select set_config(wanted.name, wanted.value, false)
+     from (values ('statement_timeout', $1), ('client_connection_check_interval', $2)) as wanted(name, value)
+     where wanted.name in (select name from pg_settings)`,
+    [String(statementSeconds * 1000), String(SILENCE_MS)],
+  );
+}
+
+/**
  * Waits for the answer to a statement. If none comes in time, the connection breaks, and the statement fails with it.
  * The driver's own limit (`query_timeout`) fails the statement only: the next one would wait on the same connection.
  */
 export async function untilSilent<T>(client: pg.ClientBase, answer: Promise<T>, milliseconds: number): Promise<T> {
   const { stream } = (client as unknown as { connection: { stream: Duplex } }).connection;
-  const timer = setTimeout(() => {
+  let isAnswered = false;
+  const giveUp = (): void => {
+    if (isAnswered) return;
     const message = `PostgreSQL did not answer within ${milliseconds / 1000} s, so the connection was given up`;
     stream.destroy(Object.assign(new Error(message), { code: 'ETIMEDOUT' }));
-  }, milliseconds);
+  };
+  // A process that stood still reads an answer that has arrived meanwhile first.
+  const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
   try {
     return await answer;
   } finally {
+    isAnswered = true;
     clearTimeout(timer);
   }
 }

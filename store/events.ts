@@ -64,40 +64,37 @@ export function listen(
   connected: () => void = () => undefined,
 ): () => Promise<void> {
   const config = toConnectionConfig(url);
+  const statement = Object.keys(handlers)
+    .map((channel) => `listen ${channel}`)
+    .join('; ');
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
   let listening: pg.Client | undefined;
   const checking = setInterval(() => listening !== undefined && checkAlive(listening), CHECK_MS).unref();
-  const reconnectLater = (): void => {
-    listening = undefined;
-    if (closed || timer !== undefined) return;
-    timer = setTimeout(() => {
-      timer = undefined;
-      connect();
-    }, 2000);
-    timer.unref();
-  };
   const connect = (): void => {
     const own = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
+    const reconnectLater = (): void => {
+      // Each connection ends once, and in several ways.
+      if (closed || own !== client) return;
+      client = listening = undefined;
+      // It is still open where only the statement failed, as on a standby.
+      own.end().catch(() => undefined);
+      timer = setTimeout(connect, 2000).unref();
+    };
     own.on('notification', ({ channel, payload }) => handlers[channel]?.(payload ?? ''));
     own.on('error', reconnectLater);
     own.on('end', reconnectLater);
-    own.connect().then(
-      () =>
-        own
-          .query(
-            Object.keys(handlers)
-              .map((channel) => `listen ${channel}`)
-              .join('; '),
-          )
-          .then(() => {
-            listening = own;
-            connected();
-          }, reconnectLater),
-      () => reconnectLater(),
-    );
+    own
+      .connect()
+      .then(() => untilSilent(own, own.query(statement), CHECK_ANSWER_MS))
+      .then(() => {
+        if (own !== client) return;
+        listening = own;
+        connected();
+      })
+      .catch(reconnectLater);
   };
   connect();
   return async () => {

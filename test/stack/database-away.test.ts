@@ -154,6 +154,17 @@ describe('a connection on which no answer comes any more', () => {
     proxy.close();
   });
 
+  it('is closed where it may not listen, as on a standby', async () => {
+    const proxy = await startProxy();
+    // No name of a channel: the statement fails, and the connection stays.
+    const stop = listen(proxy.url, { select: () => undefined });
+    await waitFor('some connections', () => proxy.connections() > 2);
+    await waitFor('the others to be closed', () => proxy.open() <= 1);
+    await stop();
+    await waitFor('all to be closed', () => proxy.open() === 0);
+    proxy.close();
+  });
+
   it('is replaced where somebody listens for notifications', async () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     const proxy = await startProxy();
@@ -189,6 +200,7 @@ async function startProxy() {
   return {
     url: url.href,
     connections: () => pairs.length,
+    open: () => pairs.filter(([socket]) => !socket.destroyed).length,
     silence: () => {
       for (const [socket, onward] of pairs) {
         socket.unpipe(onward);
