@@ -265,6 +265,8 @@ class Bases2FastqExecution {
         scheduleToCloseTimeout: undefined,
         // The activity ends when whoever watches the run completes it. If that process dies, another takes over.
         heartbeatTimeout: undefined,
+        // Without heartbeats, nobody hears of a cancellation.
+        cancellationType: 'TRY_CANCEL',
         summary: toSummary(`Watch HealthOmics run ${this.#healthOmicsRunId} (${from})`),
       },
       [this.input.executionId, from, probing, attempt],
@@ -439,7 +441,7 @@ class Bases2FastqExecution {
   }
 
   /**
-   * Sends CancelRun while the run is still watched: the watching would notice a cancel only with its next heartbeat.
+   * Sends CancelRun while the run is still watched: the watching does not hear of a cancel.
    */
   #cancelHealthOmicsRun(): void {
     if (this.#cancel === undefined || this.#healthOmicsRunId === undefined || this.#isCancelling) return;

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { withLogIds } from '../../observability/logContext.js';
@@ -61,6 +62,8 @@ export class RunWatching {
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
   #isClosed = false;
+  /** Runs something outside of the activity that registers, which ends while the watching goes on. */
+  readonly #outside = AsyncLocalStorage.snapshot();
 
   constructor(private readonly dependencies: WatchingDependencies) {
     this.budget = new GetRunBudget(dependencies.getRunsPerSecond);
@@ -74,7 +77,7 @@ export class RunWatching {
     void this.renew();
   }
 
-  /** Ends the watching here. Other processes take over at once. */
+  /** Ends the watching here. Other processes take over with their next renewal. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#timer);
@@ -156,7 +159,14 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
-    for (const { scope, stop } of this.#watched.values()) if (!this.#leases.isHeld(leaseOf(scope))) stop.abort();
+    for (const watching of this.#watched.values()) this.#dropIfLost(watching);
+  }
+
+  #dropIfLost({ scope, stop }: Watching): void {
+    if (this.#leases.isHeld(leaseOf(scope))) return;
+    // If the lease is this process's again, the next renewal finds the row.
+    this.#complete.delete(scope);
+    stop.abort();
   }
 
   async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
@@ -168,30 +178,38 @@ export class RunWatching {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
-    if (before?.token === token) return;
+    // One that was dropped has not always ended yet.
+    if (before?.token === token && !before.stop.signal.aborted) return;
     before?.stop.abort();
     const watching: Watching = { scope, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
-    void withLogIds({ executionId: watch.executionId }, () => this.#watch(watching, watch, execution)).finally(() => {
+    const watchRun = (): Promise<void> => this.#watch(watching, watch, execution);
+    void this.#outside(() => withLogIds({ executionId: watch.executionId }, watchRun)).finally(() => {
       if (this.#watched.get(watch.executionId) === watching) this.#watched.delete(watch.executionId);
     });
   }
 
-  async #watch({ scope, stop: { signal } }: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
+  async #watch(watching: Watching, watch: Watch, execution?: ExecutionContext): Promise<void> {
     const { orchestrator, ...dependencies } = this.dependencies;
+    const { scope } = watching;
+    const { signal } = watching.stop;
     const turns = this.budget.watch(scope, watch.executionId);
-    const throwIfLost = (): void => this.#throwIfLost(scope, signal);
+    const throwIfLost = (): void => {
+      this.#dropIfLost(watching);
+      signal.throwIfAborted();
+    };
     let shown: string | undefined;
+    const show = (trouble: string | undefined): void => {
+      if (trouble === shown) return;
+      shown = trouble;
+      void orchestrator.watches.show(watch.taskToken, trouble === undefined ? {} : { trouble });
+    };
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
       execution,
       `omics/${scope}`,
-      (trouble) => {
-        if (trouble === shown) return;
-        shown = trouble;
-        void orchestrator.watches.show(watch.taskToken, trouble === undefined ? {} : { trouble });
-      },
+      show,
     );
     try {
       const outcome = await watcher.watchUntilChange(turns, signal).catch((error: unknown) => {
@@ -201,18 +219,14 @@ export class RunWatching {
       turns.end();
       await this.#deliver(outcome, watch, throwIfLost, signal);
     } catch (error) {
-      if (signal.aborted) return;
+      // Who watches the run from now on shows trouble of its own, and does not know of this.
+      if (signal.aborted) return show(undefined);
       // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.
       this.#complete.delete(scope);
       this.#warn(error);
     } finally {
       turns.end();
     }
-  }
-
-  #throwIfLost(scope: string, signal: AbortSignal): void {
-    signal.throwIfAborted();
-    if (!this.#leases.isHeld(leaseOf(scope))) throw new Error('Another process may watch the run by now');
   }
 
   /** Completes the activity, however long Temporal does not answer. */

@@ -71,6 +71,8 @@ let onGetRun: () => Promise<void> | void;
 const polled: string[] = [];
 /** What Temporal was told, by task token. */
 const told = new Map<string, unknown>();
+/** What was shown with the activities, in order. */
+const shown: unknown[] = [];
 let isTemporalAway = false;
 let isOver = false;
 
@@ -78,6 +80,7 @@ beforeEach(() => {
   statuses.clear();
   polled.length = 0;
   told.clear();
+  shown.length = 0;
   [failure, onGetRun, isTemporalAway, isOver] = [undefined, () => undefined, false, false];
 });
 afterEach(async () => {
@@ -107,7 +110,12 @@ function startProcess(): RunWatching {
     db,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
-      watches: { complete: tell, fail: tell, show: async () => undefined, restart: async () => false },
+      watches: {
+        complete: tell,
+        fail: tell,
+        show: async (_, details) => void shown.push(details),
+        restart: async () => false,
+      },
     },
     settings: { ...WORKER_SETTINGS, runPollSeconds: 0.05 },
     getRunsPerSecond: 1000,
@@ -347,4 +355,37 @@ it('watches on where a lease was lost for a moment while a change was to be deli
   isTemporalAway = false;
   await watching.renew();
   await waitFor('the activity to be completed', () => told.has('delivered'));
+});
+
+it('takes back the trouble that it has shown where another process watches by now', async () => {
+  const { id } = await execution();
+  failure = Object.assign(new Error('Rate exceeded'), { name: 'ThrottlingException', $metadata: {} });
+  const watching = startProcess();
+  await register(watching, id, 'troubled');
+  await waitFor('the trouble to be shown', () => shown.length > 0);
+  expect(shown).toEqual([{ trouble: expect.stringContaining('Rate exceeded') as string }]);
+  await sql`update leases set holder = ${newId()}, expires_at = now() + interval '1 hour'`.execute(db);
+  await watching.renew();
+  await waitFor('the trouble to be taken back', () => shown.length > 1);
+  expect(shown.slice(1)).toEqual([{}]);
+});
+
+it('shows no trouble where the lease ended during a poll, and watches on once it has the lease again', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await watching.renew();
+  const real = performance.now.bind(performance);
+  let losses = 0;
+  onGetRun = () => {
+    if (losses++ === 0) vi.spyOn(performance, 'now').mockImplementation(() => real() + 26_000);
+  };
+  statuses.set(omicsRun, 'RUNNING');
+  await register(watching, id, 'lost');
+  await waitFor('the poll', () => polled.length > 0);
+  vi.restoreAllMocks();
+  await waitFor('the activity to be completed', async () => {
+    await watching.renew();
+    return told.has('lost');
+  });
+  expect([losses > 1, shown]).toEqual([true, []]);
 });
