@@ -61,9 +61,9 @@ export async function watching(report: Report): Promise<void> {
 
 /** What a worker uses that watches. */
 interface WatchingUsage {
-  /** For each run. */
-  kb: number;
-  idleMb: number;
+  /** Of the worker, in MiB, and before it watched as many runs. */
+  memory: number;
+  idleMemory: number;
   /** Share of a core. */
   cpu: number;
   /** Whether it has polled before as often as events asked for. */
@@ -108,14 +108,13 @@ class Watching {
     for (const count of COUNTS) {
       report.say(`  ${count} runs are watched`);
       await this.#watch(count);
-      // Less than before where V8 gave memory back meanwhile.
-      const kb = Math.max(0, ((usageOf(stack.worker!.pid).memory - idle.memory) * 1024) / count);
+      const { memory } = usageOf(stack.worker!.pid);
       this.#reportStarts(count, await this.#measureStarts(), first);
       if (count === CANCELLED_AT)
         await Promise.all([this.#measureCancels(), this.#causePolls(100, GET_RUNS_PER_SECOND)]);
       const measured = await this.#measurePolls(pythonBin, count);
       waiters = measured.waiters ?? waiters!;
-      this.#reportWatching(count, { ...measured, kb, idleMb: idle.memory, waiters });
+      this.#reportWatching(count, { ...measured, memory, idleMemory: idle.memory, waiters });
     }
     await this.#measureTakeover();
     await this.#measurePollsWithEvents();
@@ -361,9 +360,10 @@ class Watching {
     }
   }
 
-  #reportWatching(count: number, { kb, idleMb, cpu, hasPolled, waiters }: WatchingUsage): void {
+  #reportWatching(count: number, { memory, idleMemory, cpu, hasPolled, waiters }: WatchingUsage): void {
     // What V8 takes and gives back meanwhile is more than a few runs need. So the row compares whole processes.
-    const [ours, waitersMb] = [idleMb + (kb * count) / 1024, ((waiters.kb / waiters.count) * count) / 1024];
+    const waitersMb = ((waiters.kb / waiters.count) * count) / 1024;
+    const kb = ((memory - idleMemory) * 1024) / count;
     const of =
       waiters.count === count
         ? `${count} boto3 waiters in threads of one process`
@@ -371,16 +371,16 @@ class Watching {
     this.report.row({
       name: `memory of a worker that watches ${count} runs`,
       unit: 'MiB',
-      value: ours,
+      value: memory,
       against: waitersMb,
       of,
-      ratio: ours / waitersMb,
+      ratio: memory / waitersMb,
       reach: 'at most 100 KB a run more than the idle worker',
       met: kb <= 100,
     });
     this.report.note(
-      `memory of a worker that watches ${count} runs: ${kb.toFixed(0)} KB a run more than the ${Math.round(idleMb)} MiB ` +
-        'of the idle one',
+      `memory of a worker that watches ${count} runs: ${kb.toFixed(0)} KB a run more than the ` +
+        `${Math.round(idleMemory)} MiB that it had after its first starts`,
     );
     const theirs = (waiters.cpu / waiters.count) * count;
     this.report.row({

@@ -26,7 +26,8 @@ const PAGE = 100;
 const AT_ONCE = 4;
 /** A measurement takes about so long, in milliseconds, and has so many requests at least. */
 const MEASURED_MS = { all: 60, slowest: 600 };
-const LEAST_REQUESTS = 12;
+/** One on each connection. */
+const LEAST_REQUESTS = AT_ONCE;
 /** Requests of each side before the first measurement. V8 compiles what runs often only after thousands of them. */
 const WARM_UP = { pages: 150, found: 2000 };
 /** Measurements of each side. */
