@@ -99,16 +99,16 @@ async function measureSecondStart(report: Report, folder: string): Promise<void>
     ours.push(await start());
     alone.push(await startAlone());
   }
-  const [value, against] = [median(ours), median(alone)];
+  const [value, against] = [median(ours), median(alone) + 3];
   report.row({
     name: 'second start of `npm run local`, without npm itself',
     unit: 's',
     value,
     against,
-    of: 'the Temporal dev server alone',
-    ratio: value - against,
-    reach: 'at most 3 s more',
-    met: value - against <= 3,
+    of: 'the Temporal dev server alone, and 3 s',
+    ratio: value / against,
+    reach: 'at most 1',
+    met: value <= against,
   });
 }
 

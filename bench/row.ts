@@ -6,7 +6,7 @@ export interface Row {
   against: number;
   /** Describes `against`. */
   of: string;
-  /** `value` ÷ `against`, or their difference if that is what matters. */
+  /** `value` ÷ `against`. */
   ratio: number;
   /** What the row should reach, in words; absent for a row that is only reported. */
   reach?: string;

@@ -21,7 +21,7 @@ const STARTED = 80;
 /** Share of the starts whose end is not measured, and after how many milliseconds an activity counts as lost. */
 const MOST_LOST = 0.05;
 const LOST_AFTER_MS = 30_000;
-const CANCELLED = 40;
+const CANCELLED = 80;
 const CANCELLED_AT = 2000;
 /** More threads of one process of Python do not always come to their second poll in time. */
 const MOST_WAITERS = 2000;
@@ -433,11 +433,11 @@ class Watching {
       name: `from the cancel call to CancelRun at HealthOmics, ${CANCELLED_AT} watched, p99`,
       unit: 'ms',
       value: ours,
-      against: theirs,
-      of: 'CancelRun called by hand',
-      ratio: ours - theirs,
-      reach: 'at most 300 ms more',
-      met: ours - theirs <= 300,
+      against: theirs + 300,
+      of: 'CancelRun called by hand, and 300 ms',
+      ratio: ours / (theirs + 300),
+      reach: 'at most 1',
+      met: ours <= theirs + 300,
     });
     report.note(`cancel at the median: ${percentile(cancels, 0.5)} ms, by hand ${percentile(byHand, 0.5)} ms`);
   }
