@@ -53,7 +53,7 @@ export async function findRunPlace(db: Db, id: string): Promise<Place> {
       403,
       'RUN_NOT_VERIFIED',
       `polony cannot tell whether the folder of the run is one of a run, so it does not show its files: ${why}. ` +
-        'Upload the files of the instrument, or call POST …/retry to check the folder again',
+        'Upload the files of the instrument, or have the folder checked again (polony runs retry, or POST …/retry)',
     );
   return {
     storage,

@@ -445,13 +445,18 @@ function isUploadLost(error: unknown): boolean {
 
 /** What a failed upload tells the user. */
 function explainUploadError(error: unknown): unknown {
-  const { name, message, code, $metadata } = error as Error & {
+  const { name, message, code, hostname, $metadata } = error as Error & {
     code?: string;
+    hostname?: string;
     $metadata?: { httpStatusCode?: number };
   };
   const isNetworkError = code !== undefined && /^E[A-Z]+$/.test(code);
   if (isNetworkError && $metadata !== undefined && $metadata.httpStatusCode === undefined)
-    return new CliError(`S3 cannot be reached (${code}). To resume, ${RUN_AGAIN}`, EXIT.unavailable);
+    return new CliError(
+      `S3 cannot be reached (${[code, hostname].filter(Boolean).join(' ')}). Check the network, and AWS_ENDPOINT_URL if ` +
+        `the bucket is not on AWS. To resume, ${RUN_AGAIN}`,
+      EXIT.unavailable,
+    );
   if (name === 'AccessDenied')
     return new CliError(`AWS denies the upload (${message}); verify the storage connection`, EXIT.denied);
   return error;
