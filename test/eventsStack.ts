@@ -124,6 +124,15 @@ export function useEventsStack(): void {
     account = await setUpCustomer(stack.info, stack.aws.serviceAccountId, 'events');
     s3 = adminClients(stack.info).s3;
     ({ storageConnectionId, flowId } = await connectAccount(call, account, { autoStart: true }));
+    // A worker searches a new storage connection by itself. After that, nothing is found without an event or a request.
+    const timeUsed = async (): Promise<string | null> =>
+      (
+        await call<{ storageConnection: { timeUsed: string | null } }>(
+          'GET',
+          `/v1/storage-connections/${storageConnectionId}`,
+        )
+      ).storageConnection.timeUsed;
+    await waitFor('the first search', async () => (await timeUsed()) !== null);
   });
   afterAll(async () => {
     s3?.destroy();
