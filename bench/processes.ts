@@ -20,7 +20,7 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const PROCESS_STARTS = 3;
 const STACK_STARTS = 2;
 /** Pause after a start until a process has done its first work. */
-const SETTLED_MS = 10_000;
+const SETTLED_MS = 4000;
 /** How long idle processes are measured. What they do each minute is in it, and they do little. */
 const MEASURED_MS = 60_000;
 /** A start that takes so long counts as one that failed. The first one may build the console. */

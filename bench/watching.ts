@@ -30,9 +30,9 @@ const GET_RUNS_PER_SECOND = 8;
 /** How long polls are measured where there are no waiters beside them. Of the waiters, one round is measured. */
 const POLLING_SECONDS = 15;
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
-const WARM_UP = { polls: 1500, perSecond: 150 };
-/** Runs that are watched where events arrive, and for how long their polls are counted: three times the interval. */
-const WITH_EVENTS = { count: 40, seconds: 30 };
+const WARM_UP = { polls: 1500, again: 300, perSecond: 150 };
+/** Runs that are watched where events arrive, and for how long their polls are counted: twice the interval. */
+const WITH_EVENTS = { count: 60, seconds: 20 };
 /** How long the calls of the worker that took over are counted. */
 const COUNTED_SECONDS = 10;
 
@@ -329,8 +329,9 @@ class Watching {
     const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
     const callsBefore = this.#getRuns();
-    await this.#causePolls(WARM_UP.polls, WARM_UP.perSecond);
-    const hasPolled = this.#getRuns() - callsBefore >= WARM_UP.polls * 0.9;
+    const warmUp = count === COUNTS[0] ? WARM_UP.polls : WARM_UP.again;
+    await this.#causePolls(warmUp, WARM_UP.perSecond);
+    const hasPolled = this.#getRuns() - callsBefore >= warmUp * 0.9;
     const waiters =
       count > MOST_WAITERS ? undefined : new Waiters(pythonBin, this.bench.stack.info, running.slice(0, count));
     try {
