@@ -28,9 +28,9 @@ const MOST_WAITERS = 2000;
 /** GetRun calls a second in one account, as by default: from 480 watched runs on, there are no more. */
 const GET_RUNS_PER_SECOND = 8;
 /** How long polls are measured where there are no waiters beside them. Of the waiters, one round is measured. */
-const POLLING_SECONDS = 15;
+const POLLING_SECONDS = 10;
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
-const WARM_UP = { polls: 1500, again: 300, perSecond: 150 };
+const WARM_UP = { polls: 1000, again: 300, perSecond: 150 };
 /** Runs that are watched where events arrive, and for how long their polls are counted: twice the interval. */
 const WITH_EVENTS = { count: 60, seconds: 20 };
 /** How long the calls of the worker that took over are counted. */
