@@ -116,6 +116,8 @@ class Watching {
       waiters = measured.waiters ?? waiters!;
       this.#reportWatching(count, { ...measured, memory, idleMemory: idle.memory, waiters });
     }
+    const lost = stack.worker!.logTail(1 << 22).split('no longer watches').length - 1;
+    if (lost > 0) report.note(`the worker lost its lease ${lost} times, and began to watch all runs again`);
     await this.#measureTakeover();
     await this.#measurePollsWithEvents();
     report.note(

@@ -159,7 +159,13 @@ export class RunWatching {
 
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
-    for (const watching of this.#watched.values()) this.#dropIfLost(watching);
+    if (this.#isClosed) return;
+    const dropped = new Map<string, number>();
+    for (const watching of this.#watched.values()) {
+      this.#dropIfLost(watching);
+      if (watching.stop.signal.aborted) dropped.set(watching.scope, (dropped.get(watching.scope) ?? 0) + 1);
+    }
+    for (const [scope, runs] of dropped) this.dependencies.warn({ scope, runs }, LEASE_ENDED);
   }
 
   #dropIfLost({ scope, stop }: Watching): void {
@@ -255,6 +261,9 @@ export class RunWatching {
     this.dependencies.warn({ err: error }, 'HealthOmics runs cannot be watched as they should; polony tries again');
   }
 }
+
+/** It may not have been renewed in time, such as by a process that stood still. */
+const LEASE_ENDED = 'The lease of an account and region ended, so this worker no longer watches its HealthOmics runs';
 
 const KIND = 'watch';
 const leaseOf = (scope: string): string => `${KIND}/${scope}`;

@@ -22,7 +22,8 @@ export function endedError(status: string): ApiError {
   return new ApiError(
     409,
     'EXECUTION_ENDED',
-    `The execution has already ended as ${status}. To run it again, relaunch it (polony executions relaunch, or POST …/relaunch)`,
+    `The execution has already ended as ${status}. To run it again, relaunch it (polony executions relaunch, or ` +
+      'POST …/relaunch)',
     { status: `EXECUTION_STATUS_${status}` },
   );
 }

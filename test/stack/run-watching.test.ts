@@ -71,6 +71,7 @@ let onGetRun: () => Promise<void> | void;
 const polled: string[] = [];
 /** What Temporal was told, by task token. */
 const told = new Map<string, unknown>();
+const warnings: object[] = [];
 /** What was shown with the activities, in order. */
 const shown: unknown[] = [];
 let isTemporalAway = false;
@@ -80,7 +81,7 @@ beforeEach(() => {
   statuses.clear();
   polled.length = 0;
   told.clear();
-  shown.length = 0;
+  shown.length = warnings.length = 0;
   [failure, onGetRun, isTemporalAway, isOver] = [undefined, () => undefined, false, false];
 });
 afterEach(async () => {
@@ -119,7 +120,7 @@ function startProcess(): RunWatching {
     },
     settings: { ...WORKER_SETTINGS, runPollSeconds: 0.05 },
     getRunsPerSecond: 1000,
-    warn: () => undefined,
+    warn: (fields, message) => void warnings.push({ ...fields, message }),
   });
   watching.start();
   running.push(watching);
@@ -368,6 +369,9 @@ it('takes back the trouble that it has shown where another process watches by no
   await watching.renew();
   await waitFor('the trouble to be taken back', () => shown.length > 1);
   expect(shown.slice(1)).toEqual([{}]);
+  expect(warnings).toEqual([
+    { scope: SCOPE, runs: 1, message: expect.stringContaining('no longer watches its HealthOmics runs') as string },
+  ]);
 });
 
 it('shows no trouble where the lease ended during a poll, and watches on once it has the lease again', async () => {
