@@ -125,14 +125,13 @@ export function useEventsStack(): void {
     s3 = adminClients(stack.info).s3;
     ({ storageConnectionId, flowId } = await connectAccount(call, account, { autoStart: true }));
     // A worker searches a new storage connection by itself. After that, nothing is found without an event or a request.
-    const timeUsed = async (): Promise<string | null> =>
-      (
-        await call<{ storageConnection: { timeUsed: string | null } }>(
-          'GET',
-          `/v1/storage-connections/${storageConnectionId}`,
-        )
-      ).storageConnection.timeUsed;
-    await waitFor('the first search', async () => (await timeUsed()) !== null);
+    await waitFor('the first search', async () => {
+      const { details } = await call<{ details: { timeUsed: string | null } }>(
+        'GET',
+        `/v1/storage-connections/${storageConnectionId}/details`,
+      );
+      return details.timeUsed !== null;
+    });
   });
   afterAll(async () => {
     s3?.destroy();
