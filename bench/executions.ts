@@ -42,7 +42,7 @@ export async function executions(report: Report): Promise<void> {
 }
 
 async function measure(report: Report, bench: BenchStack): Promise<void> {
-  const { stack, start, end, setPace } = bench;
+  const { stack, temporal, start, end, setPace } = bench;
   const runId = await bench.upload('BENCH');
   report.say('  the stack is ready');
   const execute = async (): Promise<string> => {
@@ -58,11 +58,11 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
     activities: { nothing: async () => undefined },
   });
   const historyOf = async (workflowId: string) =>
-    (await bench.temporal.workflow.getHandle(workflowId).fetchHistory()).events ?? [];
+    (await temporal.workflow.getHandle(workflowId).fetchHistory()).events ?? [];
   let bareCount = 0;
   const executeBare = async (activities: number): Promise<string> => {
     const workflowId = `bare-${bareCount++}`;
-    await bench.temporal.workflow.execute('bare', { taskQueue: 'bare', workflowId, args: [activities] });
+    await temporal.workflow.execute('bare', { taskQueue: 'bare', workflowId, args: [activities] });
     return workflowId;
   };
   await worker.runUntil(async () => {
@@ -146,7 +146,7 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
       reach: 'at most 31 events',
       met: events.length <= 31,
     });
-    const { historySize } = await bench.temporal.workflow.getHandle(`execution/${id}`).describe();
+    const { historySize } = await temporal.workflow.getHandle(`execution/${id}`).describe();
     report.note(`the history of an execution that was seen pending and running has ${historySize} bytes`);
     // No activity has a heartbeat timeout while the run is watched, and watching sends none.
     const actions = events.filter((event) => BILLED.some((kind) => event[kind] != null)).length;

@@ -65,7 +65,7 @@ export async function withFreePort<T>(preferred: number | undefined, start: (por
 }
 
 /** Whether a child ended because another process has taken its port. */
-export function isPortTaken(error: unknown): boolean {
+function isPortTaken(error: unknown): boolean {
   return error instanceof ChildFailedError && /address already in use|EADDRINUSE/i.test(error.exit.logTail);
 }
 

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { Connection } from '@temporalio/client';
 import { untilReady, type ChildExit, type GuardedChild, type Guardian } from './guardian.js';
 import { registerSearchAttributes, type SearchAttributeType, TemporalError } from '../temporal/searchAttributes.js';
-import { freePort, isPortTaken } from './ports.js';
+import { freePort, withFreePort } from './ports.js';
 import { ensurePython, findInstalledPython, PythonError } from './python.js';
 import { PYTHON } from './pythonPackages.js';
 import { cacheFolder, waitForLock } from './stackFiles.js';
@@ -90,15 +90,10 @@ export async function startTemporal(options: TemporalOptions): Promise<LocalTemp
   const env = options.env ?? process.env;
   if (env.TEMPORAL_ADDRESS) return useExternal(env.TEMPORAL_ADDRESS, env, options);
   const command = await findCommand(options, env);
-  for (let attempt = 1; ; attempt++) {
-    const ports = await choosePorts(attempt === 1 ? options : {});
-    try {
-      return await startServer(command, ports, env, options);
-    } catch (error) {
-      // Another process may have taken a port after we chose it.
-      if (attempt === 4 || !isPortTaken(error)) throw error;
-    }
-  }
+  return withFreePort(options.preferredPort, async (frontend) => {
+    const others = { ui: await freePort(options.preferredUiPort), http: await freePort(), metrics: await freePort() };
+    return startServer(command, { frontend, ...others }, env, options);
+  });
 }
 
 /**
@@ -114,15 +109,6 @@ interface ServerPorts {
   ui: number;
   http: number;
   metrics: number;
-}
-
-async function choosePorts(options: Pick<TemporalOptions, 'preferredPort' | 'preferredUiPort'>): Promise<ServerPorts> {
-  return {
-    frontend: await freePort(options.preferredPort),
-    ui: await freePort(options.preferredUiPort),
-    http: await freePort(),
-    metrics: await freePort(),
-  };
 }
 
 async function startServer(

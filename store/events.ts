@@ -70,15 +70,15 @@ export function listen(
   let closed = false;
   let client: pg.Client | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let listening: pg.Client | undefined;
-  const checking = setInterval(() => listening !== undefined && checkAlive(listening), CHECK_MS).unref();
+  let checking: NodeJS.Timeout | undefined;
   const connect = (): void => {
     const own = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, keepAlive: true });
     client = own;
     const reconnectLater = (): void => {
-      // Each connection ends once, and in several ways.
+      // A connection that breaks may say so several times.
       if (closed || own !== client) return;
-      client = listening = undefined;
+      client = undefined;
+      clearInterval(checking);
       // It is still open where only the statement failed, as on a standby.
       own.end().catch(() => undefined);
       timer = setTimeout(connect, 2000).unref();
@@ -90,8 +90,8 @@ export function listen(
       .connect()
       .then(() => untilSilent(own, own.query(statement), CHECK_ANSWER_MS))
       .then(() => {
-        if (own !== client) return;
-        listening = own;
+        if (closed || own !== client) return;
+        checking = setInterval(() => checkAlive(own), CHECK_MS).unref();
         connected();
       })
       .catch(reconnectLater);
