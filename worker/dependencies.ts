@@ -34,9 +34,13 @@ export interface OpenDependencies {
   close: (connection?: NativeConnection) => Promise<void>;
 }
 
+/** One for the runs that are watched, one for searches and sweeps. */
+const LEASE_CONNECTIONS = 2;
+
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
 export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
+  const leaseDb = openDatabase(config.databaseUrl, LEASE_CONNECTIONS, config.statementSeconds);
   const codec = createPayloadCodec(config.payloadKeys, createKmsDataKeys);
   const temporal = openTemporal(config.temporal, codec);
   const orchestrator = new Orchestrator(temporal.client, config.taskQueue, config.giveUpDays);
@@ -52,6 +56,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
   });
   const watching = new RunWatching({
     db,
+    leaseDb,
     aws,
     orchestrator,
     secrets,
@@ -69,7 +74,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
     apiUrl: config.publicUrl,
   };
   const dependencies = { db, aws, orchestrator, settings: config, watching, secrets, webhooks };
-  const leasedWork = new LeasedWork(dependencies, orchestrator, config, logger);
+  const leasedWork = new LeasedWork({ ...dependencies, leaseDb }, orchestrator, config, logger);
   const stopListening = listenForWakes(config.databaseUrl, (id) => watching.wake(id), {
     [WEBHOOKS_CHANNEL]: () => dispatcher.wake(),
     [WATCHES_CHANNEL]: (announcement) => watching.handleAnnouncement(announcement),
@@ -90,7 +95,7 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
       aws.close();
       await connection?.close();
       await temporal.connection.close();
-      await closeDatabase(db);
+      await Promise.all([closeDatabase(db), closeDatabase(leaseDb)]);
     },
   };
 }

@@ -28,14 +28,14 @@ export class LeasedWork {
   #isAway = false;
 
   constructor(
-    dependencies: Dependencies,
+    dependencies: Dependencies & { leaseDb: Dependencies['db'] },
     private readonly orchestrator: Orchestrator,
     { discoverSeconds, sweepSeconds }: Pick<WorkerConfig, 'discoverSeconds' | 'sweepSeconds'>,
     private readonly logger: Logger,
   ) {
-    const { db, aws } = dependencies;
+    const { db, aws, leaseDb } = dependencies;
     const warn = (message: string, fields: Record<string, unknown>): void => logger.warn(fields, message);
-    this.#leases = new Leases(db);
+    this.#leases = new Leases(leaseDb);
     const isSearcher = (): boolean => this.#leases.isHeld(SEARCHES);
     this.#searches = new Searches({ db, aws, orchestrator }, discoverSeconds, isSearcher, warn);
     this.#sweeps = new Sweeps(dependencies, sweepSeconds, () => this.#leases.isHeld(SWEEP), warn);

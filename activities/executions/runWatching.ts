@@ -28,6 +28,8 @@ const RETRY_MS = [250, 1000, 5000, 30_000];
 
 type WatchingDependencies = Pick<Dependencies, 'db' | 'aws' | 'secrets' | 'settings'> & {
   orchestrator: Pick<Dependencies['orchestrator'], 'watches'>;
+  /** For leases alone. Their renewal must not wait for the queries of thousands of runs. */
+  leaseDb: Dependencies['db'];
   /** GetRun calls a second in one account and region, of all workers together. */
   getRunsPerSecond: number;
   /** Says why runs cannot be watched at the moment. */
@@ -61,13 +63,14 @@ export class RunWatching {
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
+  #loading: Promise<void> | undefined;
   #isClosed = false;
   /** Runs something outside of the activity that registers, which ends while the watching goes on. */
   readonly #outside = AsyncLocalStorage.snapshot();
 
   constructor(private readonly dependencies: WatchingDependencies) {
     this.budget = new GetRunBudget(dependencies.getRunsPerSecond);
-    this.#leases = new Leases(dependencies.db);
+    this.#leases = new Leases(dependencies.leaseDb);
     this.#pace = new PollPace(dependencies);
   }
 
@@ -85,6 +88,7 @@ export class RunWatching {
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
     await this.#renewing;
+    await this.#loading;
     await this.#leases.close().catch(() => undefined);
   }
 
@@ -123,22 +127,30 @@ export class RunWatching {
   }
 
   /** Renews the leases, takes those that are free, and looks for runs to watch. */
-  renew(): Promise<void> {
-    this.#renewing ??= this.#renewNow()
-      .catch((error: unknown) => this.#warn(error))
+  async renew(): Promise<void> {
+    const warn = (error: unknown): void => this.#warn(error);
+    await (this.#renewing ??= this.#takeShare()
+      .catch(warn)
       .finally(() => {
         this.#dropLost();
         this.#renewing = undefined;
-      });
-    return this.#renewing;
+      }));
+    // The next renewal does not wait for this.
+    await (this.#loading ??= this.#loadHeld()
+      .catch(warn)
+      .finally(() => (this.#loading = undefined)));
   }
 
-  async #renewNow(): Promise<void> {
+  async #takeShare(): Promise<void> {
     this.#forgetLost();
-    const scopes = await listWatchedScopes(this.dependencies.db);
-    const held = await this.#leases.takeShare(KIND, scopes);
+    const scopes = await listWatchedScopes(this.dependencies.leaseDb);
+    await this.#leases.takeShare(KIND, scopes);
+  }
+
+  async #loadHeld(): Promise<void> {
     const since = performance.now() - READ_ALL_MS;
     const isComplete = (scope: string): boolean => (this.#complete.get(scope) ?? -Infinity) > since;
+    const held = this.#heldScopes();
     await this.#load(held.filter(isComplete), { seconds: LOOK_BACK_SECONDS });
     await this.#loadAll(held.filter((scope) => !isComplete(scope)));
   }

@@ -50,7 +50,8 @@ const database = {
     maximum: 3600,
   }),
   POLONY_MAX_DB_CONNECTIONS: integer({
-    description: 'Largest number of connections that one process opens to PostgreSQL.',
+    description:
+      'Largest number of connections to PostgreSQL for the queries of one process. A worker opens three more, and an API up to two.',
     readBy: [...SERVICES, 'codec'],
     unit: 'connections',
     default: 10,

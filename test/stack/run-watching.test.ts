@@ -6,7 +6,7 @@ import { insertComputeConnection } from '../../store/connections/compute.js';
 import { writeFlow } from '../../store/connections/flows.js';
 import { insertProvider } from '../../store/connections/providers.js';
 import { insertStorageConnection } from '../../store/connections/storage.js';
-import { type Db, newId } from '../../store/database.js';
+import { type Db, newId, openDatabase } from '../../store/database.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
 import { listUnwatched } from '../../store/executions/watches.js';
@@ -18,13 +18,18 @@ import { WORKER_SETTINGS } from '../testStack.js';
 // The watching of HealthOmics runs by processes that come and go, on PostgreSQL. HealthOmics and Temporal are stand-ins,
 // so that the test decides when they answer.
 const SCOPE = '111122223333/us-west-2';
+/** Of the pool of a process. */
+const CONNECTIONS = 5;
 let db: Db;
+let leaseDb: Db;
 let flow: Awaited<ReturnType<typeof writeFlow>>;
 let storage: Awaited<ReturnType<typeof insertStorageConnection>>;
 let runId: string;
 
 beforeAll(async () => {
-  ({ db } = await startTestPostgres());
+  const postgres = await startTestPostgres({ maxConnections: CONNECTIONS });
+  ({ db } = postgres);
+  leaseDb = openDatabase(postgres.url, 2);
   const providerId = newId();
   const region = 'us-west-2';
   await insertProvider(db, providerId, {
@@ -60,6 +65,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await db?.destroy();
+  await leaseDb?.destroy();
 });
 
 const running: RunWatching[] = [];
@@ -109,6 +115,7 @@ function startProcess(): RunWatching {
   };
   const watching = new RunWatching({
     db,
+    leaseDb,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
       watches: {
@@ -160,6 +167,34 @@ it('completes the activity when the run has changed, and forgets the watch', asy
   await waitFor('the watch to be gone', async () => (await watchesLeft()) === 0);
   const row = db.selectFrom('executions').select('status').where('id', '=', id);
   expect((await row.executeTakeFirstOrThrow()).status).toBe('RUNNING');
+});
+
+it('renews its leases while queries of runs use all connections', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await register(watching, id, 'one');
+  await waitFor('a poll', () => polled.length > 0);
+  const expiry = async (): Promise<Date> =>
+    (
+      await leaseDb
+        .selectFrom('leases')
+        .select('expires_at')
+        .where('name', '=', `watch/${SCOPE}`)
+        .executeTakeFirstOrThrow()
+    ).expires_at;
+  let goOn: () => void = () => undefined;
+  const still = new Promise<void>((resolve) => (goOn = resolve));
+  const busy = Array.from({ length: CONNECTIONS }, () => db.transaction().execute(() => still));
+  // The second renewal does not wait for the runs that the first one looks for.
+  for (let renewal = 0; renewal < 2; renewal++) {
+    const before = await expiry();
+    void watching.renew();
+    await waitFor('the lease to be renewed', async () => (await expiry()) > before);
+  }
+  goOn();
+  await Promise.all(busy);
+  statuses.set(omicsRun, 'RUNNING');
+  await waitFor('the activity to be completed', () => told.has('one'));
 });
 
 it('watches in one process, and takes over from one that died or stopped', async () => {
