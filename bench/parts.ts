@@ -7,16 +7,8 @@ export interface Part {
   run: (report: Report) => Promise<void>;
 }
 
-/** In the order in which they run. */
+/** In the order in which they run: first what takes the same time always, and then what has more rounds if there is time. */
 export const PARTS: Readonly<Record<string, Part>> = {
-  upload: {
-    minutes: 4,
-    run: async (report) => (await import('./transfers/copies.js')).uploads(report),
-  },
-  download: {
-    minutes: 4,
-    run: async (report) => (await import('./transfers/copies.js')).downloads(report),
-  },
   resume: {
     minutes: 4,
     run: async (report) => (await import('./transfers/resume.js')).resumptions(report),
@@ -60,5 +52,13 @@ export const PARTS: Readonly<Record<string, Part>> = {
   processes: {
     minutes: 5,
     run: async (report) => (await import('./processes.js')).processes(report),
+  },
+  upload: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).uploads(report),
+  },
+  download: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).downloads(report),
   },
 };

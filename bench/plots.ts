@@ -43,16 +43,16 @@ export function plotRatios(rows: readonly Row[]): string {
   return svg(900, height, 'Measured value ÷ what it is compared with (green: met, red: not met)', [...grid, ...bars]);
 }
 
-/** Draws a series of rows over their `at`: one line for each unit that occurs. */
+/** Draws the ratios of a series of rows over their `at`. */
 export function plotSeries(title: string, rows: readonly Row[]): string {
   const [left, right, top, bottom] = [70, 560, 48, 260];
   const points = rows.filter((row) => row.series?.title === title).sort((a, b) => a.series!.at - b.series!.at);
   const ats = points.map((row) => Math.log10(row.series!.at));
   const [first, last] = [Math.min(...ats), Math.max(...ats)];
-  const most = Math.max(...points.map(({ value }) => value)) * 1.15 || 1;
+  const most = Math.max(1, ...points.map(({ ratio }) => ratio)) * 1.15;
   const x = (at: number): number => left + ((Math.log10(at) - first) / (last - first || 1)) * (right - left);
   const y = (value: number): number => bottom - (value / most) * (bottom - top);
-  const ticks = [0, most / 2, most].flatMap((value) => [
+  const ticks = [0, 0.5, 1].flatMap((value) => [
     `<line x1="${left}" x2="${right}" y1="${y(value)}" y2="${y(value)}" stroke="${COLOURS.grid}"/>`,
     `<text x="${left - 6}" y="${y(value) + 4}" ${FONT} text-anchor="end">${Number(value.toPrecision(2))}</text>`,
   ]);
@@ -60,12 +60,12 @@ export function plotSeries(title: string, rows: readonly Row[]): string {
     ({ series }) =>
       `<text x="${x(series!.at)}" y="${bottom + 18}" ${FONT} text-anchor="middle">${series!.at.toLocaleString('en')}</text>`,
   );
-  const path = points.map(({ series, value }) => `${x(series!.at).toFixed(1)},${y(value).toFixed(1)}`).join(' ');
+  const path = points.map(({ series, ratio }) => `${x(series!.at).toFixed(1)},${y(ratio).toFixed(1)}`).join(' ');
   const dots = points.map(
-    ({ series, value }) =>
-      `<circle cx="${x(series!.at).toFixed(1)}" cy="${y(value).toFixed(1)}" r="4" fill="${COLOURS.line}"/>`,
+    ({ series, ratio }) =>
+      `<circle cx="${x(series!.at).toFixed(1)}" cy="${y(ratio).toFixed(1)}" r="4" fill="${COLOURS.line}"/>`,
   );
-  return svg(600, 300, `${title} (${points[0]?.unit ?? ''})`, [
+  return svg(600, 300, `${title}, of that of ${points[0]?.of ?? ''}`, [
     ...ticks,
     ...labels,
     `<text x="${(left + right) / 2}" y="${bottom + 36}" ${FONT} text-anchor="middle">open executions</text>`,

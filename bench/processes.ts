@@ -22,7 +22,7 @@ const STACK_STARTS = 2;
 /** Pause after a start until a process has done its first work. */
 const SETTLED_MS = 4000;
 /** How long idle processes are measured: what they do comes every ten seconds and more, and takes milliseconds. */
-const MEASURED_MS = 45_000;
+const MEASURED_MS = 30_000;
 /** A start that takes so long counts as one that failed. The first one may build the console. */
 const START_MS = 90_000;
 const INSTALL_MS = 60_000;

@@ -12,6 +12,8 @@ export interface Report {
   /** Something that a reader of the rows must know. */
   note: (text: string) => void;
   row: (row: Row) => void;
+  /** Until the bench must end; what is left to do has a share of it. */
+  secondsLeft: () => number;
 }
 
 const round = (value: number): number => Number(value.toPrecision(4));

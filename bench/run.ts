@@ -15,6 +15,12 @@ import { MEMORY } from './transfers/setup.js';
 // npm run bench [-- --only <part>]: runs the parts one after the other. Each has a process of its own, so that one that
 // hangs or fails takes nothing with it.
 
+/** The whole bench ends within so many minutes, with what was measured by then. */
+const MOST_MINUTES = 20;
+/** How long a part that is stopped may take to end. */
+const STOP_MS = 20_000;
+const ends = Date.now() + MOST_MINUTES * 60_000 - 2 * STOP_MS;
+
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const rows: Row[] = [];
 /** The part that is running. */
@@ -24,10 +30,12 @@ const notes = [`${cpus().length} cores and ${Math.round(totalmem() / 2 ** 30)} G
 
 /** @returns why the part did not end well; undefined if it did */
 async function runPart(name: string, minutes: number): Promise<string | undefined> {
+  const milliseconds = Math.min(minutes * 60_000, ends - Date.now());
+  if (milliseconds <= 0) return `no time was left of the ${MOST_MINUTES} minutes of the bench`;
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   // PostgreSQL may run as another user.
   chmodSync(folder, 0o711);
-  const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name, build], {
+  const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name, build, String(ends)], {
     execArgv: ['--import', 'tsx'],
     env: { ...process.env, TMPDIR: folder },
   });
@@ -46,15 +54,17 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
     isLate = true;
     // It kills what it has started.
     child.disconnect();
-    setTimeout(() => child.kill('SIGKILL'), 20_000).unref();
-  }, minutes * 60_000);
+    setTimeout(() => child.kill('SIGKILL'), STOP_MS).unref();
+  }, milliseconds);
   const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
   running = undefined;
   rmSync(folder, { recursive: true, force: true });
   removeFromMemory(child.pid!);
   if (isDone && code === 0) return undefined;
-  return isLate ? `it did not end within ${minutes} minutes` : `it ended with ${code ?? 'a signal'}`;
+  return isLate
+    ? `it did not end within ${(milliseconds / 60_000).toFixed(1)} minutes`
+    : `it ended with ${code ?? 'a signal'}`;
 }
 
 /** Removes what a part has left in memory; see `unchanged`. */

@@ -8,7 +8,7 @@ import { PYTHON } from '../local/pythonPackages.js';
 import { WAKE_CHANNEL } from '../store/events.js';
 import { Orchestrator } from '../temporal/client.js';
 import { type BenchStack, runConcurrently, until, withBenchStack } from './benchStack.js';
-import { percentile, type Report } from './report.js';
+import { median, percentile, type Report } from './report.js';
 import { cpuOf, usageOf } from './usage.js';
 import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
 
@@ -16,12 +16,15 @@ import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
 const COUNTS = [500, 2000, 10_000];
 /** How many of them Temporal has as open workflows. More would take longer to open than the rest of the measurement. */
 const MOST_OPEN = 2000;
-/** How many executions start at each of them, and before all. */
-const STARTED = 80;
+/**
+ * How many executions start in a round, at each of them and beside it on a stack with few, and how many rounds there are
+ * at the last of them. Before, so many start to warm up.
+ */
+const STARTS = { each: 40, rounds: 2, warmUp: 60 };
 /** Share of the starts whose end is not measured, and after how many milliseconds an activity counts as lost. */
 const MOST_LOST = 0.05;
 const LOST_AFTER_MS = 30_000;
-const CANCELLED = 80;
+const CANCELLED = 120;
 const CANCELLED_AT = 2000;
 /** More threads of one process of Python do not always come to their second poll in time. */
 const MOST_WAITERS = 2000;
@@ -33,30 +36,34 @@ const POLLING_SECONDS = 10;
 const WARM_UP = { polls: 1000, again: 300, perSecond: 150 };
 /** Runs that are watched where events arrive, and for how long their polls are counted: twice the interval. */
 const WITH_EVENTS = { count: 60, seconds: 20 };
+/** What starts are compared with: it watches no more than it has started itself. */
+const FEW = { text: 'a stack that watches 60 to 300 runs', about: 100 };
 /** How long the calls of the worker that took over are counted. */
 const COUNTED_SECONDS = 10;
 
 /** Rows of runs that are watched. */
 export async function watching(report: Report): Promise<void> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
-  await withBenchStack(
-    {
-      // The first polls of all runs come soon, so that the worker knows all of each. There is no second one. A sweep
-      // would start the copies, which have no workflow of their own.
-      env: { POLONY_GET_RUNS_PER_SECOND: '1000', POLONY_RUN_POLL_SECONDS: '3600' },
-      omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 } },
-      say: report.say,
-    },
-    async (bench) => {
-      const db = new pg.Client({ connectionString: bench.stack.info.databaseUrl });
-      await db.connect();
-      try {
-        await new Watching(report, bench, db, await bench.upload('BENCH')).measure();
-      } finally {
-        await db.end();
-      }
-    },
-  );
+  const withStarter = (run: (starter: Starter) => Promise<void>): Promise<void> =>
+    withBenchStack(
+      {
+        // The first polls of all runs come soon, so that the worker knows all of each. There is no second one. A sweep
+        // would start the copies, which have no workflow of their own.
+        env: { POLONY_GET_RUNS_PER_SECOND: '1000', POLONY_RUN_POLL_SECONDS: '3600' },
+        omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 } },
+        say: report.say,
+      },
+      async (bench) => {
+        const db = new pg.Client({ connectionString: bench.stack.info.databaseUrl });
+        await db.connect();
+        try {
+          await run(new Starter(bench, db, await bench.upload('BENCH')));
+        } finally {
+          await db.end();
+        }
+      },
+    );
+  await withStarter((few) => withStarter((many) => new Watching(report, many, few).measure()));
 }
 
 /** What a worker uses that watches. */
@@ -77,66 +84,20 @@ interface Starts {
   cpuMs: number;
 }
 
-class Watching {
-  /** Executions that the measurement started, with a workflow. */
-  readonly #started: string[] = [];
-  #copies = 0;
-  #openWorkflows = 0;
+/** Starts executions of a stack, whose runs are then watched. */
+class Starter {
+  /** Executions that have started. */
+  readonly started: string[] = [];
   /** Activities that no worker got although Temporal had started them. */
-  #lost = 0;
+  lost = 0;
   readonly #orchestrator: Orchestrator;
 
   constructor(
-    private readonly report: Report,
-    private readonly bench: BenchStack,
-    private readonly db: pg.Client,
+    readonly bench: BenchStack,
+    readonly db: pg.Client,
     private readonly runId: string,
   ) {
     this.#orchestrator = new Orchestrator(bench.temporal, bench.stack.env.POLONY_TASK_QUEUE ?? 'polony');
-  }
-
-  async measure(): Promise<void> {
-    const { report, bench } = this;
-    const { stack } = bench;
-    await this.#startSome(40);
-    const first = await this.#measureStarts();
-    this.#reportStarts(this.#started.length, first, first);
-    await pause(5000);
-    const idle = usageOf(stack.worker!.pid);
-    const { pythonBin } = await ensurePython(PYTHON.awsClients);
-    let waiters: WaitersUsage | undefined;
-    for (const count of COUNTS) {
-      report.say(`  ${count} runs are watched`);
-      await this.#watch(count);
-      const { memory } = usageOf(stack.worker!.pid);
-      this.#reportStarts(count, await this.#measureStarts(), first);
-      if (count === CANCELLED_AT)
-        await Promise.all([this.#measureCancels(), this.#causePolls(100, GET_RUNS_PER_SECOND)]);
-      const measured = await this.#measurePolls(pythonBin, count);
-      waiters = measured.waiters ?? waiters!;
-      this.#reportWatching(count, { ...measured, memory, idleMemory: idle.memory, waiters });
-    }
-    const lost = stack.worker!.logTail(1 << 22).split('no longer watches').length - 1;
-    if (lost > 0) report.note(`the worker lost its lease ${lost} times, and began to watch all runs again`);
-    await this.#measureTakeover();
-    await this.#measurePollsWithEvents();
-    report.note(
-      'starts: the watched runs beyond those that the measurement starts are copies of an execution in PostgreSQL, each ' +
-        `with a HealthOmics run of its own and a registered watch. Temporal has ${MOST_OPEN} more open workflows at most, ` +
-        'and none of their activities: it has nothing to do for an open activity without heartbeats',
-    );
-    report.note(
-      `${this.#lost} of ${this.#started.length} activities that watch a run were started by Temporal and reached no ` +
-        'worker. They were started again, as the sweep does. So starts a second are those of the first 95 %',
-    );
-  }
-
-  get #emulator() {
-    return this.bench.stack.aws.emulator;
-  }
-
-  #getRuns(): number {
-    return this.#emulator.calls.filter(({ operation }) => operation === 'GetRun').length;
   }
 
   /**
@@ -144,10 +105,10 @@ class Watching {
    * @returns milliseconds until nearly all were: Temporal may lose the answer with which it hands an activity to a
    * worker, and the sweep, which is off here, would start that activity again
    */
-  async #startSome(count: number): Promise<number> {
+  async start(count: number): Promise<number> {
     const began = performance.now();
     const ids = await runConcurrently(count, () => this.bench.start(this.runId));
-    this.#started.push(...ids);
+    this.started.push(...ids);
     const listOthers = async (): Promise<string[]> => {
       const { rows } = await this.db.query<{ id: string }>(
         `select id from unnest($1::uuid[]) id
@@ -162,60 +123,143 @@ class Watching {
       if (duration === 0 && others.length <= count * MOST_LOST) duration = performance.now() - began;
       if (performance.now() - began < LOST_AFTER_MS) return others.length === 0;
       const startedBefore = new Date(Date.now() - LOST_AFTER_MS);
-      for (const id of others) if (await this.#orchestrator.watches.restart(id, startedBefore)) this.#lost++;
+      for (const id of others) if (await this.#orchestrator.watches.restart(id, startedBefore)) this.lost++;
       return others.length === 0;
     });
     return duration;
   }
 
-  async #measureStarts(): Promise<Starts> {
+  async measure(count: number): Promise<Starts> {
     const pids = [this.bench.stack.worker!.pid, this.bench.stack.temporal.pid!];
     const before = cpuOf(...pids);
-    const perSecond = (STARTED * (1 - MOST_LOST)) / ((await this.#startSome(STARTED)) / 1000);
-    const cpuMs = ((cpuOf(...pids) - before) / STARTED) * 1000;
-    this.report.say(`  ${perSecond.toFixed(1)} starts a second, CPU ${cpuMs.toFixed(0)} ms each`);
-    return { perSecond, cpuMs };
+    const perSecond = (count * (1 - MOST_LOST)) / ((await this.start(count)) / 1000);
+    return { perSecond, cpuMs: ((cpuOf(...pids) - before) / count) * 1000 };
+  }
+}
+
+class Watching {
+  readonly #bench: BenchStack;
+  readonly #db: pg.Client;
+  #copies = 0;
+  #cancelled = 0;
+  #openWorkflows = 0;
+
+  /**
+   * @param many of the stack whose watched runs become more and more
+   * @param few of a stack that watches few runs
+   */
+  constructor(
+    private readonly report: Report,
+    private readonly many: Starter,
+    private readonly few: Starter,
+  ) {
+    this.#bench = many.bench;
+    this.#db = many.db;
   }
 
-  #reportStarts(count: number, { perSecond, cpuMs }: Starts, first: Starts): void {
+  async measure(): Promise<void> {
+    const { report } = this;
+    const { stack } = this.#bench;
+    for (const starter of [this.few, this.many]) await starter.start(STARTS.warmUp);
+    await pause(5000);
+    const idle = usageOf(stack.worker!.pid);
+    const { pythonBin } = await ensurePython(PYTHON.awsClients);
+    let waiters: WaitersUsage | undefined;
+    for (const count of COUNTS) {
+      report.say(`  ${count} runs are watched`);
+      await this.#watch(count);
+      const { memory } = usageOf(stack.worker!.pid);
+      await this.#compareStarts(count);
+      const measured = await this.#measurePolls(pythonBin, count);
+      waiters = measured.waiters ?? waiters!;
+      this.#reportWatching(count, { ...measured, memory, idleMemory: idle.memory, waiters });
+      if (count === CANCELLED_AT)
+        await Promise.all([this.#measureCancels(), this.#causePolls(100, GET_RUNS_PER_SECOND)]);
+    }
+    const ended = stack.worker!.logTail(1 << 22).split('no longer watches').length - 1;
+    if (ended > 0) report.note(`the worker lost its lease ${ended} times, and began to watch all runs again`);
+    await this.#measureTakeover();
+    await this.#measurePollsWithEvents();
+    report.note(
+      'starts: the watched runs beyond those that the measurement starts are copies of an execution in PostgreSQL, each ' +
+        `with a HealthOmics run of its own and a registered watch. Temporal has ${MOST_OPEN} more open workflows at most, ` +
+        'and none of their activities: it has nothing to do for an open activity without heartbeats',
+    );
+    const [lost, started] = [this.many.lost + this.few.lost, this.many.started.length + this.few.started.length];
+    report.note(
+      `${lost} of ${started} activities that watch a run were started by Temporal and reached no worker. They were ` +
+        'started again, as the sweep does. So starts a second are those of the first 95 %',
+    );
+  }
+
+  get #emulator() {
+    return this.#bench.stack.aws.emulator;
+  }
+
+  #getRuns(): number {
+    return this.#emulator.calls.filter(({ operation }) => operation === 'GetRun').length;
+  }
+
+  /** Starts executions on both stacks, one after the other. */
+  async #compareStarts(count: number): Promise<void> {
+    const [many, few]: Starts[][] = [[], []];
     const isLast = count === COUNTS.at(-1);
-    this.report.row({
-      name: `starts a second while ${count} runs are watched`,
-      unit: 'a second',
-      value: perSecond,
-      against: first.perSecond,
-      of: 'the first starts',
-      ratio: perSecond / first.perSecond,
-      series: { title: 'Starts a second', at: count },
-      ...(isLast && { reach: 'at least 0.8', met: perSecond / first.perSecond >= 0.8 }),
-    });
-    this.report.row({
-      name: `CPU of worker and Temporal for a start while ${count} runs are watched`,
-      unit: 'ms',
-      value: cpuMs,
-      against: first.cpuMs,
-      of: 'the first starts',
-      ratio: cpuMs / first.cpuMs,
-      series: { title: 'CPU of worker and Temporal for a start', at: count },
-      ...(isLast && { reach: 'at most 1.25', met: cpuMs / first.cpuMs <= 1.25 }),
-    });
+    for (let round = 0; round < (isLast ? STARTS.rounds : 1); round++)
+      for (const [starter, measured] of [
+        [this.few, few!],
+        [this.many, many!],
+      ] as const) {
+        const starts = await starter.measure(STARTS.each);
+        measured.push(starts);
+        this.report.say(
+          `  ${starter === this.few ? 'few' : count} watched: ${starts.perSecond.toFixed(1)} starts a second, CPU ` +
+            `${starts.cpuMs.toFixed(0)} ms each`,
+        );
+      }
+    const addRow = (
+      what: keyof Starts,
+      { title, unit, reach }: { title: string; unit: string; reach: string },
+      isMet: (ratio: number) => boolean,
+    ): void => {
+      const [value, against] = [many!, few!].map((side) => median(side.map((each) => each[what]))) as [number, number];
+      const row = { unit, against, of: FEW.text };
+      if (count === COUNTS[0])
+        this.report.row({
+          name: `${title} while few runs are watched`,
+          value: against,
+          ratio: 1,
+          ...row,
+          series: { title, at: FEW.about },
+        });
+      this.report.row({
+        name: `${title} while ${count} runs are watched`,
+        ...{ ...row, value, ratio: value / against, series: { title, at: count } },
+        ...(isLast && { reach, met: isMet(value / against) }),
+      });
+    };
+    addRow('perSecond', { title: 'starts a second', unit: 'a second', reach: 'at least 0.8' }, (ratio) => ratio >= 0.8);
+    addRow(
+      'cpuMs',
+      { title: 'CPU of worker and Temporal for a start', unit: 'ms', reach: 'at most 1.25' },
+      (ratio) => ratio <= 1.25,
+    );
   }
 
   /** Makes as many runs watched, and waits until each was polled. */
   async #watch(count: number): Promise<void> {
-    const more = count - this.#copies - this.#started.length;
-    const [template] = this.#started;
+    const more = count - this.#copies - this.many.started.length + this.#cancelled;
+    const [template] = this.many.started;
     const model = [...this.#emulator.runs.values()].find(({ requestId }) => requestId === template)!;
     const ids = Array.from({ length: more }, (_, at) => String(5_000_000 + this.#copies + at));
     for (const id of ids) this.#emulator.runs.set(id, { ...model, id, uuid: `uuid-${id}`, requestId: `copy-${id}` });
-    await this.db.query(
+    await this.#db.query(
       `insert into executions
        select (jsonb_populate_record(e, jsonb_build_object('id', gen_random_uuid(), 'healthomics_run_id', copy.id,
          'healthomics_run_uuid', 'uuid-' || copy.id))).*
        from executions e, unnest($2::text[]) as copy(id) where e.id = $1`,
       [template, ids],
     );
-    await this.db.query(
+    await this.#db.query(
       `insert into watches (execution_id, scope, task_token, from_status, probing)
        select e.id, w.scope, convert_to(e.id::text, 'utf8'), 'RUNNING', false
        from watches w, executions e where w.execution_id = $1 and e.healthomics_run_id = any($2)`,
@@ -226,7 +270,7 @@ class Watching {
     await this.#open(more);
     await until('each run to be polled', () => this.#getRuns() - before >= more, 90);
     // What was registered just now is read again by each renewal of the lease, and copies all at once never are.
-    await this.db.query(`update watches set time_registered = time_registered - interval '10 minutes'`);
+    await this.#db.query(`update watches set time_registered = time_registered - interval '10 minutes'`);
     await pause(2000);
   }
 
@@ -236,14 +280,14 @@ class Watching {
     await runConcurrently(
       more,
       () =>
-        this.bench.temporal.workflow.start('open', { taskQueue: 'open', workflowId: `open-${this.#openWorkflows++}` }),
+        this.#bench.temporal.workflow.start('open', { taskQueue: 'open', workflowId: `open-${this.#openWorkflows++}` }),
       50,
     );
   }
 
   /** Kills the worker. A new one takes over its runs. */
   async #measureTakeover(): Promise<void> {
-    const { stack } = this.bench;
+    const { stack } = this.#bench;
     // From here on with the default settings.
     stack.env.POLONY_GET_RUNS_PER_SECOND = String(GET_RUNS_PER_SECOND);
     stack.env.POLONY_RUN_POLL_SECONDS = '60';
@@ -283,16 +327,16 @@ class Watching {
 
   /** Polls of a few runs where events arrive, with an interval of a second, so that they need not be awaited for long. */
   async #measurePollsWithEvents(): Promise<void> {
-    const { stack } = this.bench;
+    const { stack } = this.#bench;
     const { count, seconds } = WITH_EVENTS;
     stack.worker!.kill();
     await stack.worker!.exited;
-    await this.db.query('delete from leases');
-    await this.db.query(
+    await this.#db.query('delete from leases');
+    await this.#db.query(
       `delete from watches where execution_id not in
          (select execution_id from watches where from_status = 'RUNNING' limit ${count})`,
     );
-    await this.db.query(
+    await this.#db.query(
       `insert into event_sources (source, time_genuine) select distinct 'omics/' || scope, now() from watches
        on conflict (source) do update set time_genuine = now()`,
     );
@@ -327,7 +371,7 @@ class Watching {
     pythonBin: string,
     count: number,
   ): Promise<{ cpu: number; hasPolled: boolean; waiters?: WaitersUsage }> {
-    const worker = this.bench.stack.worker!.pid;
+    const worker = this.#bench.stack.worker!.pid;
     const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
     const callsBefore = this.#getRuns();
@@ -335,7 +379,7 @@ class Watching {
     await this.#causePolls(warmUp, WARM_UP.perSecond);
     const hasPolled = this.#getRuns() - callsBefore >= warmUp * 0.9;
     const waiters =
-      count > MOST_WAITERS ? undefined : new Waiters(pythonBin, this.bench.stack.info, running.slice(0, count));
+      count > MOST_WAITERS ? undefined : new Waiters(pythonBin, this.#bench.stack.info, running.slice(0, count));
     try {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
@@ -353,12 +397,12 @@ class Watching {
 
   /** Wakes the watcher of a run, then of the next, evenly. */
   async #causePolls(count: number, perSecond: number): Promise<void> {
-    const { rows } = await this.db.query<{ id: string }>(
+    const { rows } = await this.#db.query<{ id: string }>(
       `select execution_id as id from watches where from_status = 'RUNNING' order by random() limit ${count}`,
     );
     const began = performance.now();
     for (let at = 0; at < count; at++) {
-      await this.db.query('select pg_notify($1, $2)', [WAKE_CHANNEL, rows[at % rows.length]!.id]);
+      await this.#db.query('select pg_notify($1, $2)', [WAKE_CHANNEL, rows[at % rows.length]!.id]);
       await pause(Math.max(0, began + ((at + 1) * 1000) / perSecond - performance.now()));
     }
   }
@@ -399,14 +443,15 @@ class Watching {
   }
 
   async #measureCancels(): Promise<void> {
-    const { report, bench } = this;
+    const { report } = this;
+    const bench = this.#bench;
     const calledAt = (runId: string): number | undefined =>
       this.#emulator.calls.findLast((each) => each.operation === 'CancelRun' && each.runId === runId)?.at;
     const runOf = new Map([...this.#emulator.runs.values()].map(({ requestId, id }) => [requestId, id]));
     const { s3, iam, omics } = adminClients(bench.stack.info);
     const cancels: number[] = [];
     const byHand: number[] = [];
-    for (const id of this.#started.slice(-CANCELLED)) {
+    for (const id of this.many.started.slice(-CANCELLED)) {
       let asked = Date.now();
       await bench.call('POST', `/v1/executions/${id}/cancel`, { reason: 'bench' });
       await until('CancelRun', () => calledAt(runOf.get(id)!) !== undefined);
@@ -430,6 +475,7 @@ class Watching {
       await omics.send(new CancelRunCommand({ id: runId }));
       byHand.push(calledAt(runId!)! - asked);
     }
+    this.#cancelled += CANCELLED;
     for (const client of [s3, iam, omics]) client.destroy();
     const [ours, theirs] = [percentile(cancels, 0.99), percentile(byHand, 0.99)];
     report.row({

@@ -32,7 +32,7 @@ const LEAST_REQUESTS = AT_ONCE;
 const WARM_UP = { pages: 150, found: 2000 };
 /** So many of the slowest pages of a row are measured more often, since the slowest of many is so by chance otherwise. */
 const SLOWEST = 3;
-const MORE_ROUNDS = 7;
+const MORE_ROUNDS = 5;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
 const MOST_MS = 70_000;

@@ -81,8 +81,8 @@ export async function unchanged(report: Report): Promise<void> {
   );
 }
 
-/** @returns the memory of each of polony's uploads, in MiB */
-async function compare(transfers: Transfers, report: Report): Promise<number[]> {
+/** @returns the memory of polony's upload of an unfinished run, in MiB */
+async function compare(transfers: Transfers, report: Report): Promise<number> {
   const folder = await makeUploaded(transfers, COMPARED, FILE_BYTES);
   const sync: Side = {
     name: '`aws s3 sync` with nothing to do',
@@ -107,24 +107,24 @@ async function compare(transfers: Transfers, report: Report): Promise<number[]> 
       met: ratio <= 1,
     });
   }
-  return uploads.map((side) => of(side, 'memory'));
+  return of(uploads[0]!, 'memory');
 }
 
-/** @param few the memory of each of polony's uploads with few files, in MiB */
-async function measureMany(transfers: Transfers, report: Report, few: readonly number[]): Promise<void> {
-  const folder = await makeUploaded(transfers, MANY, 0);
-  const uploads = [partialUpload(transfers, folder), completeUpload(transfers, folder)];
-  for (const [at, side] of uploads.entries()) {
-    const { memory } = await runSide(transfers, report, side);
-    report.row({
-      name: `${side.name}, ${MANY.toLocaleString('en')} small files: peak memory`,
-      unit: 'MiB',
-      value: memory,
-      against: few[at]!,
-      of: `${COMPARED.toLocaleString('en')} files`,
-      ratio: memory / few[at]!,
-      reach: `at most ${MOST_MIB} MiB`,
-      met: memory <= MOST_MIB,
-    });
-  }
+/**
+ * The upload of an unfinished run is the one that compares each file.
+ * @param few its memory with few files, in MiB
+ */
+async function measureMany(transfers: Transfers, report: Report, few: number): Promise<void> {
+  const side = partialUpload(transfers, await makeUploaded(transfers, MANY, 0));
+  const { memory } = await runSide(transfers, report, side);
+  report.row({
+    name: `${side.name}, ${MANY.toLocaleString('en')} small files: peak memory`,
+    unit: 'MiB',
+    value: memory,
+    against: few,
+    of: `${COMPARED.toLocaleString('en')} files`,
+    ratio: memory / few,
+    reach: `at most ${MOST_MIB} MiB`,
+    met: memory <= MOST_MIB,
+  });
 }
