@@ -19,7 +19,8 @@ export class Leases {
    * Until when this process holds a lease, by two clocks: nobody sets that of `performance.now()`, but it stands still
    * while the machine is suspended.
    */
-  readonly #heldUntil = new Map<string, { steady: number; wall: number }>();
+  readonly #heldUntil = new Map<string, { steady: number; wall: number; term: number }>();
+  #terms = 0;
   /** The last statement. They come one after the other: a lease that is given back must not be one just taken again. */
   #last: Promise<unknown> = Promise.resolve();
   /** Leases of a kind whose members nobody had to work on when the share was last taken. */
@@ -63,16 +64,26 @@ export class Leases {
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
       const until = { steady: performance.now() + ms, wall: Date.now() + ms };
       const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
+      const terms = new Map(names.map((name) => [name, this.termOf(name)]));
       for (const name of names) this.#heldUntil.delete(name);
-      for (const name of taken) this.#heldUntil.set(name, until);
+      for (const name of taken) this.#heldUntil.set(name, { ...until, term: terms.get(name) ?? ++this.#terms });
       return taken;
     });
   }
 
   /** Whether this process still holds a lease. Ask before each effect that only its holder may have. */
   isHeld(name: string): boolean {
+    return this.termOf(name) !== undefined;
+  }
+
+  /**
+   * A number that stays the same while this process holds a lease without a gap. Whoever held it in a gap may have changed
+   * what this process knows.
+   * @returns undefined where this process does not hold the lease
+   */
+  termOf(name: string): number | undefined {
     const until = this.#heldUntil.get(name);
-    return until !== undefined && until.steady > performance.now() && until.wall > Date.now();
+    return until !== undefined && until.steady > performance.now() && until.wall > Date.now() ? until.term : undefined;
   }
 
   /** The names that this process holds at the moment. */

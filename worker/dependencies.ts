@@ -36,11 +36,14 @@ export interface OpenDependencies {
 
 /** One for the runs that are watched, one for searches and sweeps. */
 const LEASE_CONNECTIONS = 2;
+/** A lease lasts 30 seconds, so a renewal must not wait long on a connection that nobody answers any more. */
+const LEASE_STATEMENT_SECONDS = 5;
 
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
 export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
-  const leaseDb = openDatabase(config.databaseUrl, LEASE_CONNECTIONS, config.statementSeconds);
+  const leaseSeconds = Math.min(config.statementSeconds || LEASE_STATEMENT_SECONDS, LEASE_STATEMENT_SECONDS);
+  const leaseDb = openDatabase(config.databaseUrl, LEASE_CONNECTIONS, leaseSeconds);
   const codec = createPayloadCodec(config.payloadKeys, createKmsDataKeys);
   const temporal = openTemporal(config.temporal, codec);
   const orchestrator = new Orchestrator(temporal.client, config.taskQueue, config.giveUpDays);

@@ -23,6 +23,8 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
+/** A process that has not been able to read watches for so long leaves them to others. */
+const GIVE_BACK_MS = 60_000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
 
@@ -56,10 +58,12 @@ export class RunWatching {
   readonly #watched = new Map<string, Watching>();
   readonly #announced = new Set<string>();
   /**
-   * The accounts and regions all of whose watches this process has, by the time when it last read all. A lease alone
-   * does not say that: the read after it was taken may have failed.
+   * The accounts and regions all of whose watches this process has: when it last read all, and in which term of the
+   * lease. A lease alone does not say that: the read after it was taken may have failed.
    */
-  readonly #complete = new Map<string, number>();
+  readonly #complete = new Map<string, { readAt: number; term: number | undefined }>();
+  /** When the watches of all leases were last read. */
+  #loadedAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
@@ -88,8 +92,8 @@ export class RunWatching {
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
     await this.#renewing;
-    await this.#loading;
     await this.#leases.close().catch(() => undefined);
+    await this.#loading;
   }
 
   /**
@@ -135,34 +139,59 @@ export class RunWatching {
         this.#dropLost();
         this.#renewing = undefined;
       }));
+    if (this.#isClosed) return;
     // The next renewal does not wait for this.
     await (this.#loading ??= this.#loadHeld()
+      .catch((error: unknown) => {
+        this.#warn(error);
+        return this.#giveBackUnread();
+      })
       .catch(warn)
       .finally(() => (this.#loading = undefined)));
   }
 
   async #takeShare(): Promise<void> {
-    this.#forgetLost();
     const scopes = await listWatchedScopes(this.dependencies.leaseDb);
     await this.#leases.takeShare(KIND, scopes);
   }
 
   async #loadHeld(): Promise<void> {
-    const since = performance.now() - READ_ALL_MS;
-    const isComplete = (scope: string): boolean => (this.#complete.get(scope) ?? -Infinity) > since;
-    const held = this.#heldScopes();
-    await this.#load(held.filter(isComplete), { seconds: LOOK_BACK_SECONDS });
-    await this.#loadAll(held.filter((scope) => !isComplete(scope)));
+    for (const scope of this.#complete.keys()) if (!this.#leases.isHeld(leaseOf(scope))) this.#complete.delete(scope);
+    await this.#load(
+      this.#heldScopes().filter((scope) => this.#isComplete(scope)),
+      { seconds: LOOK_BACK_SECONDS },
+    );
+    // Meanwhile, a renewal may take more.
+    for (let unread = this.#unreadScopes(); unread.length > 0; unread = this.#unreadScopes())
+      await this.#loadAll(unread);
+    this.#loadedAt = performance.now();
   }
 
-  #forgetLost(): void {
-    for (const scope of this.#complete.keys()) if (!this.#leases.isHeld(leaseOf(scope))) this.#complete.delete(scope);
+  /** Others may be able to read what this process could not. */
+  async #giveBackUnread(): Promise<void> {
+    const isStuck = performance.now() - this.#loadedAt > GIVE_BACK_MS;
+    await this.#leases.release((isStuck ? this.#heldScopes() : this.#unreadScopes()).map(leaseOf));
+    if (isStuck) this.#dropLost();
+  }
+
+  #isComplete(scope: string): boolean {
+    const complete = this.#complete.get(scope);
+    return (
+      complete !== undefined &&
+      complete.term === this.#leases.termOf(leaseOf(scope)) &&
+      complete.readAt > performance.now() - READ_ALL_MS
+    );
+  }
+
+  #unreadScopes(): string[] {
+    return this.#heldScopes().filter((scope) => !this.#isComplete(scope));
   }
 
   async #loadAll(scopes: readonly string[]): Promise<void> {
-    const now = performance.now();
+    const readAt = performance.now();
+    const terms = scopes.map((scope) => this.#leases.termOf(leaseOf(scope)));
     await this.#load(scopes, 'all');
-    for (const scope of scopes) this.#complete.set(scope, now);
+    for (const [at, scope] of scopes.entries()) this.#complete.set(scope, { readAt, term: terms[at] });
   }
 
   #heldScopes(): string[] {
@@ -189,7 +218,11 @@ export class RunWatching {
 
   async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
     if (scopes.length === 0) return;
-    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) this.#begin(scope, watch);
+    const terms = new Map(scopes.map((scope) => [scope, this.#leases.termOf(leaseOf(scope))]));
+    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) {
+      const term = this.#leases.termOf(leaseOf(scope));
+      if (term !== undefined && term === terms.get(scope)) this.#begin(scope, watch);
+    }
   }
 
   #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {

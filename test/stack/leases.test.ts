@@ -63,6 +63,23 @@ it('counts a lease as lost before another process can take it', async () => {
   expect(row.expires_at.getTime() - before!.now.getTime()).toBeGreaterThanOrEqual(30_000);
 });
 
+it('begins a new term with a lease that it did not hold for a moment', async () => {
+  const now = vi.spyOn(performance, 'now').mockReturnValue(1000);
+  const leases = new Leases(db);
+  expect(leases.termOf('term')).toBeUndefined();
+  await leases.take(['term']);
+  const first = leases.termOf('term');
+  now.mockReturnValue(1000 + 10_000);
+  await leases.take(['term']);
+  expect(leases.termOf('term')).toBe(first);
+  // Late, but before anybody else has taken it.
+  now.mockReturnValue(1000 + 10_000 + 25_001);
+  await leases.take(['term']);
+  expect([leases.termOf('term'), leases.termOf('term') === first]).toEqual([expect.any(Number), false]);
+  await leases.close();
+  expect(leases.termOf('term')).toBeUndefined();
+});
+
 it('counts a lease as lost after the machine was suspended, while the steady clock stood still', async () => {
   const leases = new Leases(db);
   await leases.take(['suspended']);

@@ -9,7 +9,7 @@ import { insertStorageConnection } from '../../store/connections/storage.js';
 import { type Db, newId, openDatabase } from '../../store/database.js';
 import { createExecution } from '../../store/executions/create.js';
 import { updateExecution } from '../../store/executions/update.js';
-import { listUnwatched } from '../../store/executions/watches.js';
+import { listUnwatched, registerWatch } from '../../store/executions/watches.js';
 import { insertRuns } from '../../store/runs/discovery.js';
 import { startTestPostgres } from '../postgres.js';
 import { waitFor } from '../support.js';
@@ -97,8 +97,8 @@ afterEach(async () => {
   await sql`delete from leases`.execute(db);
 });
 
-/** A process that watches. */
-function startProcess(): RunWatching {
+/** A process that watches. @param its over which it reads what it watches */
+function startProcess(its = db): RunWatching {
   const tell = async (token: Uint8Array, outcome: unknown): Promise<boolean> => {
     if (isTemporalAway) throw new Error('Temporal does not answer');
     if (isOver) return false;
@@ -114,7 +114,7 @@ function startProcess(): RunWatching {
     },
   };
   const watching = new RunWatching({
-    db,
+    db: its,
     leaseDb,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
@@ -195,6 +195,18 @@ it('renews its leases while queries of runs use all connections', async () => {
   await Promise.all(busy);
   statuses.set(omicsRun, 'RUNNING');
   await waitFor('the activity to be completed', () => told.has('one'));
+});
+
+it('leaves runs to another process that it cannot read', async () => {
+  const { id } = await execution();
+  await registerWatch(db, SCOPE, { executionId: id, taskToken: Buffer.from('one'), from: 'PENDING', probing: false });
+  const nowhere = openDatabase('postgres://polony@127.0.0.1:9/polony', 1);
+  await startProcess(nowhere).renew();
+  expect(warnings).toMatchObject([{ err: { code: 'ECONNREFUSED' } }]);
+  expect(polled).toEqual([]);
+  startProcess();
+  await waitFor('the next to poll the run', () => polled.length > 0);
+  await nowhere.destroy();
 });
 
 it('watches in one process, and takes over from one that died or stopped', async () => {
