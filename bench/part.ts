@@ -6,7 +6,7 @@ import type { Row } from './row.js';
 export type PartMessage = { say: string } | { note: string } | { row: Row } | { done: true };
 
 // Runs the part that the first argument names, of the build in the second (build.ts), until the time in the third (in
-// milliseconds since 1970), and tells the parent what it measures.
+// milliseconds since 1970) at most, and tells the parent what it measures.
 const tell = (message: PartMessage): void => void process.send!(message);
 // The parent is gone, or has no more time for this part. Nothing that it has started may go on; `run.ts` removes its files.
 const stop = (): void => {

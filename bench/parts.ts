@@ -7,8 +7,16 @@ export interface Part {
   run: (report: Report) => Promise<void>;
 }
 
-/** In the order in which they run: first what takes the same time always, and then what has more rounds if there is time. */
+/** In the order in which they run. */
 export const PARTS: Readonly<Record<string, Part>> = {
+  upload: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).uploads(report),
+  },
+  download: {
+    minutes: 4,
+    run: async (report) => (await import('./transfers/copies.js')).downloads(report),
+  },
   resume: {
     minutes: 4,
     run: async (report) => (await import('./transfers/resume.js')).resumptions(report),
@@ -52,13 +60,5 @@ export const PARTS: Readonly<Record<string, Part>> = {
   processes: {
     minutes: 5,
     run: async (report) => (await import('./processes.js')).processes(report),
-  },
-  upload: {
-    minutes: 4,
-    run: async (report) => (await import('./transfers/copies.js')).uploads(report),
-  },
-  download: {
-    minutes: 4,
-    run: async (report) => (await import('./transfers/copies.js')).downloads(report),
   },
 };

@@ -12,7 +12,7 @@ export interface Report {
   /** Something that a reader of the rows must know. */
   note: (text: string) => void;
   row: (row: Row) => void;
-  /** Until the bench must end; what is left to do has a share of it. */
+  /** Until this part of the bench must end. Parts that follow need some of that time. */
   secondsLeft: () => number;
 }
 

@@ -18,7 +18,7 @@ import { MEMORY } from './transfers/setup.js';
 /** The whole bench ends within so many minutes, with what was measured by then. */
 const MOST_MINUTES = 20;
 /** How long a part that is stopped may take to end. */
-const STOP_MS = 20_000;
+const STOP_MS = 10_000;
 const ends = Date.now() + MOST_MINUTES * 60_000 - 2 * STOP_MS;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -35,10 +35,14 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   // PostgreSQL may run as another user.
   chmodSync(folder, 0o711);
-  const child = fork(fileURLToPath(new URL('./part.ts', import.meta.url)), [name, build, String(ends)], {
-    execArgv: ['--import', 'tsx'],
-    env: { ...process.env, TMPDIR: folder },
-  });
+  const child = fork(
+    fileURLToPath(new URL('./part.ts', import.meta.url)),
+    [name, build, String(Date.now() + milliseconds)],
+    {
+      execArgv: ['--import', 'tsx'],
+      env: { ...process.env, TMPDIR: folder },
+    },
+  );
   running = child;
   let isDone = false;
   child.on('message', (message: PartMessage) => {
@@ -59,7 +63,8 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
   running = undefined;
-  rmSync(folder, { recursive: true, force: true });
+  // What was killed may still be ending.
+  rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   removeFromMemory(child.pid!);
   if (isDone && code === 0) return undefined;
   return isLate
@@ -71,7 +76,8 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
 function removeFromMemory(pid: number): void {
   if (!existsSync(MEMORY)) return;
   for (const name of readdirSync(MEMORY))
-    if (name.startsWith(`polony-bench-${pid}-`)) rmSync(path.join(MEMORY, name), { recursive: true, force: true });
+    if (name.startsWith(`polony-bench-${pid}-`))
+      rmSync(path.join(MEMORY, name), { recursive: true, force: true, maxRetries: 10 });
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)

@@ -202,7 +202,7 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
     for (const side of ['none', 'many'] as const) {
       await searchOnly(db, side === 'many' ? CONNECTIONS : 0);
       // What is new is searched at once, which is no part of the measurement.
-      await pause(first ? 3 * SETTLED_MS : SETTLED_MS);
+      await pause(first ? 6 * SETTLED_MS : SETTLED_MS);
       first = false;
       if (side === 'many') await untilQuiet(worker);
       const count = await readCount(worker, 'polony_searches_total{outcome="nothing"}');

@@ -5,6 +5,9 @@ import { cpuOf, usageOf } from './usage.js';
 /** How often the waiters poll (botocore, omics, RunCompleted). */
 export const WAITER_SECONDS = 30;
 
+/** The waiters begin within so many seconds. All at once, they compete for the interpreter with each poll. */
+const SPREAD_SECONDS = 10;
+
 /** What waiters of boto3 use. */
 export interface WaitersUsage {
   count: number;
@@ -15,7 +18,7 @@ export interface WaitersUsage {
 }
 
 const CODE = `
-import sys, threading, boto3
+import sys, threading, time, boto3
 from botocore.config import Config
 config = Config(inject_host_prefix=False, max_pool_connections=50)
 omics = boto3.client('omics', endpoint_url=sys.argv[1], region_name='us-west-2', config=config)
@@ -26,8 +29,10 @@ def wait(run):
         waiter.wait(id=run, WaiterConfig={'Delay': ${WAITER_SECONDS}, 'MaxAttempts': 1000})
     except Exception:
         pass
-for run in sys.stdin.read().split():
+runs = sys.stdin.read().split()
+for run in runs:
     threading.Thread(target=wait, args=(run,), daemon=True).start()
+    time.sleep(${SPREAD_SECONDS} / len(runs))
 threading.Event().wait()
 `;
 

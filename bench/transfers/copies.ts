@@ -6,10 +6,8 @@ import { bytesOf, LARGE_RUN, makeRunFolder } from './runFolder.js';
 import { type Transfers, withTransfers } from './setup.js';
 import { PREFIX } from './sinkMessages.js';
 
-/** There are so many rounds if there is time. One takes 40 seconds and more. */
-const MOST_ROUNDS = 3;
-/** How much time another round needs, in rounds: for itself, and for what the bench measures afterwards. */
-const ROUNDS_NEEDED = { upload: 3.5, download: 1.5 };
+/** A round of the three clients takes 40 seconds and more, and more rounds would be half of the bench. */
+const ROUNDS = 1;
 const COPY = ['cp', '--recursive', '--no-progress', '--quiet'];
 
 type Who = 'polony' | 'aws' | 'crt';
@@ -56,9 +54,7 @@ async function measureRounds(
   { what, commands, before }: { what: 'upload' | 'download'; commands: Commands; before: () => Promise<unknown> },
 ): Promise<void> {
   const used: Record<Who, Usage[]> = { polony: [], aws: [], crt: [] };
-  let [round, roundSeconds] = [0, 0];
-  do {
-    const began = performance.now();
+  for (let round = 0; round < ROUNDS; round++)
     for (const who of ['polony', 'aws', 'crt'] as const) {
       await before();
       const { received, sent } = await sink.tell();
@@ -69,9 +65,6 @@ async function measureRounds(
       const { wall, cpu, memory } = used[who].at(-1)!;
       report.say(`  ${what}, ${who}: ${wall.toFixed(1)} s, CPU ${cpu.toFixed(1)} s, ${memory.toFixed(0)} MiB`);
     }
-    roundSeconds = (performance.now() - began) / 1000;
-  } while (++round < MOST_ROUNDS && report.secondsLeft() > ROUNDS_NEEDED[what] * roundSeconds);
-  report.note(`${what}: ${round} rounds of each client`);
   addRows(report, `${what} of 4 GiB in 2,000 files`, used);
 }
 
