@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -90,6 +91,7 @@ export async function withTransfers(
     });
   } finally {
     sink?.stop();
-    rmSync(work, { recursive: true, force: true });
+    // Many times faster than `rmSync` for a million files.
+    spawnSync('rm', ['-rf', work]);
   }
 }
