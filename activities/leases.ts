@@ -38,9 +38,7 @@ export class Leases {
    */
   async takeShare(kind: string, members: readonly string[]): Promise<string[]> {
     const nameOf = (member: string): string => `${kind}/${member}`;
-    // Its own lease says that the process takes part.
-    const presence = `${kind}.process/${this.#holder}`;
-    await this.take([presence]);
+    await this.take([this.#presenceIn(kind)]);
     const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
     const wanted = new Set(members.map(nameOf));
@@ -55,10 +53,25 @@ export class Leases {
   }
 
   /**
+   * Gives some members of a kind back, and takes no part in sharing the others, until {@link takeShare} is called again.
+   * @param members as for {@link takeShare}
+   */
+  async leave(kind: string, members: readonly string[]): Promise<void> {
+    await this.release([this.#presenceIn(kind), ...members.map((member) => `${kind}/${member}`)]);
+  }
+
+  /** The lease that says that this process takes part. */
+  #presenceIn(kind: string): string {
+    return `${kind}.process/${this.#holder}`;
+  }
+
+  /**
    * Takes leases that are free, and renews those that this process holds.
    * @returns the names that it holds now, of those asked for
    */
-  async take(names: readonly string[]): Promise<string[]> {
+  async take(wanted: readonly string[]): Promise<string[]> {
+    // A lease that this process still counts as its own may be free in a database that was restored.
+    const names = [...new Set(wanted)];
     return this.#inTurn(async () => {
       if (this.#isClosed) return [];
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;

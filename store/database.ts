@@ -127,13 +127,20 @@ export function toConnectionConfig(url: string): pg.ClientConfig {
  * answer comes for so long and ten seconds more is given up: nothing says that a database has failed over, or that a
  * firewall has forgotten the connection.
  * @param isReadOnly whether PostgreSQL rejects every change
+ * @param patience how long a query waits for a connection, and an answer after PostgreSQL should have ended the statement
  */
-export function openDatabase(url: string, maxConnections = 10, statementSeconds = 0, isReadOnly = false): Db {
+export function openDatabase(
+  url: string,
+  maxConnections = 10,
+  statementSeconds = 0,
+  isReadOnly = false,
+  patience: Patience = PATIENCE,
+): Db {
   const pool = new pg.Pool({
     ...toConnectionConfig(url),
     max: maxConnections,
     ...(statementSeconds > 0 && { statement_timeout: statementSeconds * 1000 }),
-    connectionTimeoutMillis: 10_000,
+    connectionTimeoutMillis: patience.connectMs,
     idleTimeoutMillis: 30_000,
     // Finds a server that is gone while a query waits for its answer.
     keepAlive: true,
@@ -145,7 +152,7 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
   // Between two queries of a transaction the pool does not listen. The next query on the connection fails.
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
-    if (statementSeconds > 0) limitSilence(client, statementSeconds * 1000 + SILENCE_MS);
+    if (statementSeconds > 0) limitSilence(client, statementSeconds * 1000 + patience.silenceMs);
     // Before the first query of the pool's user. A pooler in between may not pass a startup option on.
     if (isReadOnly) client.query('set default_transaction_read_only = on').catch(() => undefined);
     else if (statementSeconds > 0) limitServer(client, statementSeconds).catch(() => undefined);
@@ -153,8 +160,12 @@ export function openDatabase(url: string, maxConnections = 10, statementSeconds 
   return new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
 }
 
-/** How much longer than the server has for a statement its answer may take, in milliseconds. */
-const SILENCE_MS = 10_000;
+/** Limits in milliseconds; see {@link openDatabase}. */
+interface Patience {
+  connectMs: number;
+  silenceMs: number;
+}
+const PATIENCE: Patience = { connectMs: 10_000, silenceMs: 10_000 };
 
 /** Gives a connection up when a statement is not answered in time. The pool opens another one instead. */
 function limitSilence(client: pg.ClientBase, milliseconds: number): void {
@@ -175,7 +186,7 @@ async function limitServer(client: pg.ClientBase, statementSeconds: number): Pro
     `select set_config(wanted.name, wanted.value, false)
      from (values ('statement_timeout', $1), ('client_connection_check_interval', $2)) as wanted(name, value)
      where wanted.name in (select name from pg_settings)`,
-    [String(statementSeconds * 1000), String(SILENCE_MS)],
+    [String(statementSeconds * 1000), String(PATIENCE.silenceMs)],
   );
 }
 

@@ -142,7 +142,15 @@ export function usePollingStack(): void {
       },
     });
     const orchestrator = new Orchestrator(temporal, taskQueue);
-    watching = new RunWatching({ db, leaseDb: db, aws, orchestrator, settings, getRunsPerSecond: 10_000, warn: () => undefined });
+    watching = new RunWatching({
+      db,
+      leaseDb: db,
+      aws,
+      orchestrator,
+      settings,
+      getRunsPerSecond: 10_000,
+      warn: () => undefined,
+    });
     watching.start();
     const activities = createActivities({ db, aws, orchestrator, settings, watching });
     const queues = taskQueues(taskQueue);

@@ -34,16 +34,17 @@ export interface OpenDependencies {
   close: (connection?: NativeConnection) => Promise<void>;
 }
 
-/** One for the runs that are watched, one for searches and sweeps. */
-const LEASE_CONNECTIONS = 2;
-/** A lease lasts 30 seconds, so a renewal must not wait long on a connection that nobody answers any more. */
-const LEASE_STATEMENT_SECONDS = 5;
+/**
+ * For leases. One connection is for the runs that are watched, one for searches and sweeps. A renewal that gets no answer
+ * fails in time for the next one: a lease lasts 30 seconds, and is renewed every 10.
+ */
+const LEASES = { connections: 2, statementSeconds: 5, patience: { connectMs: 3000, silenceMs: 2000 } };
 
 /** Opens the store and the clients of Temporal and AWS, and starts to listen for events in the store. */
 export async function openDependencies(config: WorkerConfig, logger: Logger): Promise<OpenDependencies> {
   const db = openDatabase(config.databaseUrl, config.maxDbConnections, config.statementSeconds);
-  const leaseSeconds = Math.min(config.statementSeconds || LEASE_STATEMENT_SECONDS, LEASE_STATEMENT_SECONDS);
-  const leaseDb = openDatabase(config.databaseUrl, LEASE_CONNECTIONS, leaseSeconds);
+  const leaseSeconds = Math.min(config.statementSeconds || LEASES.statementSeconds, LEASES.statementSeconds);
+  const leaseDb = openDatabase(config.databaseUrl, LEASES.connections, leaseSeconds, false, LEASES.patience);
   const codec = createPayloadCodec(config.payloadKeys, createKmsDataKeys);
   const temporal = openTemporal(config.temporal, codec);
   const orchestrator = new Orchestrator(temporal.client, config.taskQueue, config.giveUpDays);

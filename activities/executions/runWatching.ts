@@ -10,6 +10,7 @@ import {
   removeWatch,
   type Watch,
 } from '../../store/executions/watches.js';
+import { untilClosed } from '../../store/database.js';
 import type { ExecutionContext } from '../../store/executions/load.js';
 import type { Dependencies } from '../dependencies.js';
 import { Leases, RENEW_MS } from '../leases.js';
@@ -23,7 +24,9 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
-/** A process that has not been able to read watches for so long leaves them to others. */
+/** A read of watches takes far less, even of 100,000. */
+const READ_MS = 15_000;
+/** A process that has not been able to read watches for so long leaves all of them to others. */
 const GIVE_BACK_MS = 60_000;
 /** Pauses between two tries to complete an activity, while Temporal does not answer. */
 const RETRY_MS = [250, 1000, 5000, 30_000];
@@ -38,9 +41,13 @@ type WatchingDependencies = Pick<Dependencies, 'db' | 'aws' | 'secrets' | 'setti
   warn: (fields: object, message: string) => void;
 };
 
+type WatchesOf = Parameters<typeof listWatches>[2];
+
 /** A run that this process watches. */
 interface Watching {
   scope: string;
+  /** Of the lease. Where it has another one, or none, another process may watch the run. */
+  term: number | undefined;
   token: string;
   stop: AbortController;
 }
@@ -62,8 +69,10 @@ export class RunWatching {
    * lease. A lease alone does not say that: the read after it was taken may have failed.
    */
   readonly #complete = new Map<string, { readAt: number; term: number | undefined }>();
-  /** When the watches of all leases were last read. */
-  #loadedAt = performance.now();
+  /** When the last look began that has read the watches of all leases. */
+  #lookedAt = performance.now();
+  /** Whether this process could not read watches, and has not yet read anything since. */
+  #isUnable = false;
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
@@ -91,9 +100,10 @@ export class RunWatching {
     clearTimeout(this.#collecting);
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
-    await this.#renewing;
-    await this.#leases.close().catch(() => undefined);
-    await this.#loading;
+    // None of them keeps a process that ends: leases expire, and reads change nothing.
+    await untilClosed(Promise.resolve(this.#renewing));
+    await untilClosed(this.#leases.close());
+    await untilClosed(Promise.resolve(this.#loading));
   }
 
   /**
@@ -140,45 +150,59 @@ export class RunWatching {
         this.#renewing = undefined;
       }));
     if (this.#isClosed) return;
+    const wasUnable = this.#isUnable;
     // The next renewal does not wait for this.
     await (this.#loading ??= this.#loadHeld()
       .catch((error: unknown) => {
         this.#warn(error);
-        return this.#giveBackUnread();
+        return this.#leaveToOthers();
       })
       .catch(warn)
       .finally(() => (this.#loading = undefined)));
+    if (wasUnable && !this.#isUnable && !this.#isClosed) await this.renew();
   }
 
   async #takeShare(): Promise<void> {
+    if (this.#isUnable) return void (await this.#leases.take(this.#heldScopes().map(leaseOf)));
     const scopes = await listWatchedScopes(this.dependencies.leaseDb);
     await this.#leases.takeShare(KIND, scopes);
   }
 
   async #loadHeld(): Promise<void> {
+    const began = performance.now();
+    if (this.#isUnable) await this.#read([''], { seconds: 0 });
+    this.#isUnable = false;
     for (const scope of this.#complete.keys()) if (!this.#leases.isHeld(leaseOf(scope))) this.#complete.delete(scope);
     await this.#load(
       this.#heldScopes().filter((scope) => this.#isComplete(scope)),
-      { seconds: LOOK_BACK_SECONDS },
+      { seconds: LOOK_BACK_SECONDS + (began - this.#lookedAt) / 1000 },
     );
     // Meanwhile, a renewal may take more.
     for (let unread = this.#unreadScopes(); unread.length > 0; unread = this.#unreadScopes())
       await this.#loadAll(unread);
-    this.#loadedAt = performance.now();
+    this.#lookedAt = began;
   }
 
-  /** Others may be able to read what this process could not. */
-  async #giveBackUnread(): Promise<void> {
-    const isStuck = performance.now() - this.#loadedAt > GIVE_BACK_MS;
-    await this.#leases.release((isStuck ? this.#heldScopes() : this.#unreadScopes()).map(leaseOf));
+  /** Others may be able to read what this process cannot. */
+  async #leaveToOthers(): Promise<void> {
+    this.#isUnable = true;
+    const isStuck = performance.now() - this.#lookedAt > GIVE_BACK_MS;
+    await this.#leases.leave(
+      KIND,
+      this.#heldScopes().filter((scope) => isStuck || this.#complete.get(scope)?.term !== this.#termOf(scope)),
+    );
     if (isStuck) this.#dropLost();
+  }
+
+  #termOf(scope: string): number | undefined {
+    return this.#leases.termOf(leaseOf(scope));
   }
 
   #isComplete(scope: string): boolean {
     const complete = this.#complete.get(scope);
     return (
       complete !== undefined &&
-      complete.term === this.#leases.termOf(leaseOf(scope)) &&
+      complete.term === this.#termOf(scope) &&
       complete.readAt > performance.now() - READ_ALL_MS
     );
   }
@@ -189,7 +213,7 @@ export class RunWatching {
 
   async #loadAll(scopes: readonly string[]): Promise<void> {
     const readAt = performance.now();
-    const terms = scopes.map((scope) => this.#leases.termOf(leaseOf(scope)));
+    const terms = scopes.map((scope) => this.#termOf(scope));
     await this.#load(scopes, 'all');
     for (const [at, scope] of scopes.entries()) this.#complete.set(scope, { readAt, term: terms[at] });
   }
@@ -209,19 +233,35 @@ export class RunWatching {
     for (const [scope, runs] of dropped) this.dependencies.warn({ scope, runs }, LEASE_ENDED);
   }
 
-  #dropIfLost({ scope, stop }: Watching): void {
-    if (this.#leases.isHeld(leaseOf(scope))) return;
+  #dropIfLost({ scope, term, stop }: Watching): void {
+    if (term !== undefined && term === this.#termOf(scope)) return;
     // If the lease is this process's again, the next renewal finds the row.
     this.#complete.delete(scope);
     stop.abort();
   }
 
-  async #load(scopes: readonly string[], of: Parameters<typeof listWatches>[2]): Promise<void> {
+  async #load(scopes: readonly string[], of: WatchesOf): Promise<void> {
     if (scopes.length === 0) return;
-    const terms = new Map(scopes.map((scope) => [scope, this.#leases.termOf(leaseOf(scope))]));
-    for (const { scope, ...watch } of await listWatches(this.dependencies.db, scopes, of)) {
-      const term = this.#leases.termOf(leaseOf(scope));
+    const terms = new Map(scopes.map((scope) => [scope, this.#termOf(scope)]));
+    for (const { scope, ...watch } of await this.#read(scopes, of)) {
+      const term = this.#termOf(scope);
       if (term !== undefined && term === terms.get(scope)) this.#begin(scope, watch);
+    }
+  }
+
+  /** @throws Error where PostgreSQL does not answer in time. Its answer may still come, and is ignored. */
+  async #read(scopes: readonly string[], of: WatchesOf): ReturnType<typeof listWatches> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(
+        () => reject(new Error(`PostgreSQL has not said within ${READ_MS / 1000} s which runs are watched`)),
+        READ_MS,
+      );
+    });
+    try {
+      return await Promise.race([listWatches(this.dependencies.db, scopes, of), late]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -229,10 +269,11 @@ export class RunWatching {
     if (this.#isClosed) return;
     const token = Buffer.from(watch.taskToken).toString('base64');
     const before = this.#watched.get(watch.executionId);
+    const term = this.#termOf(scope);
     // One that was dropped has not always ended yet.
-    if (before?.token === token && !before.stop.signal.aborted) return;
+    if (before?.token === token && before.term === term && !before.stop.signal.aborted) return;
     before?.stop.abort();
-    const watching: Watching = { scope, token, stop: new AbortController() };
+    const watching: Watching = { scope, term, token, stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
     const watchRun = (): Promise<void> => this.#watch(watching, watch, execution);
     void this.#outside(() => withLogIds({ executionId: watch.executionId }, watchRun)).finally(() => {

@@ -197,16 +197,48 @@ it('renews its leases while queries of runs use all connections', async () => {
   await waitFor('the activity to be completed', () => told.has('one'));
 });
 
-it('leaves runs to another process that it cannot read', async () => {
-  const { id } = await execution();
-  await registerWatch(db, SCOPE, { executionId: id, taskToken: Buffer.from('one'), from: 'PENDING', probing: false });
+it('leaves accounts to another process whose runs it cannot read', async () => {
+  const runs: string[] = [];
+  for (const account of ['1', '2', '3']) {
+    const { id, omicsRun } = await execution();
+    runs.push(omicsRun);
+    const watch = { executionId: id, taskToken: Buffer.from(account), from: 'PENDING' as const, probing: false };
+    await registerWatch(db, `${account}/us-west-2`, watch);
+  }
   const nowhere = openDatabase('postgres://polony@127.0.0.1:9/polony', 1);
-  await startProcess(nowhere).renew();
+  const unable = startProcess(nowhere);
+  await unable.renew();
   expect(warnings).toMatchObject([{ err: { code: 'ECONNREFUSED' } }]);
-  expect(polled).toEqual([]);
-  startProcess();
-  await waitFor('the next to poll the run', () => polled.length > 0);
+  // It takes none of them back.
+  await unable.renew();
+  await startProcess().renew();
+  await waitFor('the next to poll all of them', () => runs.every((run) => polled.includes(run)));
   await nowhere.destroy();
+});
+
+it('ignores what it asked before a gap in its lease', async () => {
+  const { id, omicsRun } = await execution();
+  const watching = startProcess();
+  await register(watching, id, 'one');
+  await waitFor('a poll', () => polled.length > 0);
+  let answer: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  let isAsked = false;
+  onGetRun = () => ((isAsked = true), held);
+  await waitFor('HealthOmics to be asked', () => isAsked);
+  statuses.set(omicsRun, 'RUNNING');
+  // By the clock of this process, the lease expires. Another one completes the activity and leaves.
+  const real = performance.now.bind(performance);
+  vi.spyOn(performance, 'now').mockImplementation(() => real() + 26_000);
+  await sql`delete from watches`.execute(db);
+  await sql`update leases set expires_at = now() - interval '1 second'`.execute(db);
+  const before = polled.length;
+  const lasting = await execution();
+  await register(watching, lasting.id, 'other');
+  answer();
+  await waitFor('the answer', () => polled.length > before);
+  await waitFor('the other run to be polled', () => polled.includes(lasting.omicsRun));
+  expect([...told.keys()]).toEqual([]);
 });
 
 it('watches in one process, and takes over from one that died or stopped', async () => {
