@@ -77,9 +77,9 @@ export class Leases {
       const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
       const until = { steady: performance.now() + ms, wall: Date.now() + ms };
       const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
-      const terms = new Map(names.map((name) => [name, this.termOf(name)]));
-      for (const name of names) this.#heldUntil.delete(name);
-      for (const name of taken) this.#heldUntil.set(name, { ...until, term: terms.get(name) ?? ++this.#terms });
+      for (const name of taken) this.#heldUntil.set(name, { ...until, term: this.termOf(name) ?? ++this.#terms });
+      const held = new Set(taken);
+      for (const name of names) if (!held.has(name)) this.#heldUntil.delete(name);
       return taken;
     });
   }

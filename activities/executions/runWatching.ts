@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
+import { withDeadline } from '../../observability/deadline.js';
 import { withLogIds } from '../../observability/logContext.js';
 import {
   announceWatch,
@@ -24,7 +25,7 @@ const COLLECT_MS = 20;
 const LOOK_BACK_SECONDS = 60;
 /** How often a process reads all watches of its accounts again, whatever it may have missed. */
 const READ_ALL_MS = 600_000;
-/** A read of watches takes far less, even of 100,000. */
+/** A read of watches that takes longer has failed. That of 100,000 takes less than a second. */
 const READ_MS = 15_000;
 /** A process that has not been able to read watches for so long leaves all of them to others. */
 const GIVE_BACK_MS = 60_000;
@@ -154,7 +155,7 @@ export class RunWatching {
     // The next renewal does not wait for this.
     await (this.#loading ??= this.#loadHeld()
       .catch((error: unknown) => {
-        this.#warn(error);
+        warn(error);
         return this.#leaveToOthers();
       })
       .catch(warn)
@@ -213,9 +214,7 @@ export class RunWatching {
 
   async #loadAll(scopes: readonly string[]): Promise<void> {
     const readAt = performance.now();
-    const terms = scopes.map((scope) => this.#termOf(scope));
-    await this.#load(scopes, 'all');
-    for (const [at, scope] of scopes.entries()) this.#complete.set(scope, { readAt, term: terms[at] });
+    for (const [scope, term] of await this.#load(scopes, 'all')) this.#complete.set(scope, { readAt, term });
   }
 
   #heldScopes(): string[] {
@@ -240,29 +239,19 @@ export class RunWatching {
     stop.abort();
   }
 
-  async #load(scopes: readonly string[], of: WatchesOf): Promise<void> {
-    if (scopes.length === 0) return;
+  /** @returns the scopes, with the term of each lease that was read */
+  async #load(scopes: readonly string[], of: WatchesOf): Promise<ReadonlyMap<string, number | undefined>> {
     const terms = new Map(scopes.map((scope) => [scope, this.#termOf(scope)]));
+    if (scopes.length === 0) return terms;
     for (const { scope, ...watch } of await this.#read(scopes, of)) {
       const term = this.#termOf(scope);
       if (term !== undefined && term === terms.get(scope)) this.#begin(scope, watch);
     }
+    return terms;
   }
 
-  /** @throws Error where PostgreSQL does not answer in time. Its answer may still come, and is ignored. */
-  async #read(scopes: readonly string[], of: WatchesOf): ReturnType<typeof listWatches> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(
-        () => reject(new Error(`PostgreSQL has not said within ${READ_MS / 1000} s which runs are watched`)),
-        READ_MS,
-      );
-    });
-    try {
-      return await Promise.race([listWatches(this.dependencies.db, scopes, of), late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  #read(scopes: readonly string[], of: WatchesOf): ReturnType<typeof listWatches> {
+    return withDeadline(listWatches(this.dependencies.db, scopes, of), READ_MS);
   }
 
   #begin(scope: string, watch: Watch, execution?: ExecutionContext): void {

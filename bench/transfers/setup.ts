@@ -91,7 +91,7 @@ export async function withTransfers(
     });
   } finally {
     sink?.stop();
-    // Many times faster than `rmSync` for a million files.
+    // Faster than `rmSync` for a million files.
     spawnSync('rm', ['-rf', work]);
   }
 }
