@@ -4,7 +4,8 @@ import { type FilterText, parseFilterValue } from './values.js';
 /** Longest filter, in characters, and most terms and values in a filter. */
 const FILTER_LIMITS = { characters: 2000, terms: 30, values: 100 };
 const OPERATORS: readonly FilterOperator[] = ['!=', '>=', '<=', ':', '>', '<'];
-const KEYWORD = /^[A-Za-z][A-Za-z0-9_.]*/;
+/** One that begins with a dot is a part of one, as documentation shortens them. There is none, which the error says. */
+const KEYWORD = /^\.?[A-Za-z][A-Za-z0-9_.]*/;
 
 /**
  * Parses a filter of the vendor's contract: `keyword:value` terms, separated by spaces. A row must meet all terms.

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -188,6 +188,26 @@ describe('a profile', () => {
         })
       ).code,
     ).toBe(0);
+  });
+
+  it('is not saved with an empty key', async () => {
+    const env = { POLONY_CONFIG: path.join(temporaryFolder(), 'config.json') };
+    const { code, stderr } = await polony(['login', '--api-url', 'http://127.0.0.1:9'], { env, input: '\n' });
+    expect([code, stderr]).toEqual([2, expect.stringContaining('The API key is empty. Type it')]);
+    expect(existsSync(env.POLONY_CONFIG)).toBe(false);
+  });
+});
+
+describe('a download', () => {
+  it.runIf(existsSync('/proc/self'))('reports a target folder that the system does not make', async () => {
+    const id = '01920000-0000-7000-8000-000000000000';
+    const { code, stderr } = await polony(['download', 'run', id, '--to', '/proc/none/below'], {
+      env: { POLONY_API_URL: 'http://127.0.0.1:9', POLONY_API_KEY: KEY },
+    });
+    expect([code, stderr]).toEqual([
+      2,
+      expect.stringContaining('/proc/none/below cannot be the target folder: ENOENT'),
+    ]);
   });
 });
 

@@ -78,6 +78,7 @@ describe('parseFilter', () => {
     ['name:x  stauts:failed', 'FILTER_KEYWORD 9'],
     ['constructor:x', 'FILTER_KEYWORD 1'],
     ['http://x', 'FILTER_KEYWORD 1'],
+    ['.name:x', 'FILTER_KEYWORD 1'],
     ['status:nope', 'FILTER_ENUM 8'],
     ['status:failed,nope', 'FILTER_ENUM 15'],
     ['status:', 'FILTER_VALUE 8'],

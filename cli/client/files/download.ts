@@ -1,4 +1,5 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir, realpath, stat } from 'node:fs/promises';
+import path from 'node:path';
 import pRetry from 'p-retry';
 import { type PolonyClient, polonyClient } from '../../../client/index.js';
 import { CliError, EXIT } from '../exit.js';
@@ -272,6 +273,24 @@ function newUrlOf(file: RemoteFile, page: Page): string {
 }
 
 /**
+ * Makes a folder and those above it. `recursive` of Node.js tries for ever on file systems where a folder that is there
+ * takes no other one, such as `/proc`.
+ */
+async function makeTarget(folder: string): Promise<void> {
+  const make = (): Promise<void> =>
+    mkdir(folder).catch(async (error: Error) => {
+      const found = await stat(folder).catch(() => undefined);
+      if (found?.isDirectory() !== true) throw error;
+    });
+  await make().catch(async (error: NodeJS.ErrnoException) => {
+    const above = path.dirname(folder);
+    if (error.code !== 'ENOENT' || above === folder) throw error;
+    await makeTarget(above);
+    await make();
+  });
+}
+
+/**
  * Downloads all files below a prefix, several at once, page by page. Complete files are skipped and interrupted ones
  * resume. A file gets its name only after its content was verified against what S3 says of it.
  * @throws CliError when nothing can be downloaded; failures of single files are in the report
@@ -281,7 +300,7 @@ export async function download(
   source: DownloadSource,
   options: DownloadOptions,
 ): Promise<DownloadReport> {
-  await mkdir(options.to, { recursive: true }).catch((error: Error) => {
+  await makeTarget(options.to).catch((error: Error) => {
     throw new CliError(`${options.to} cannot be the target folder: ${error.message}`, EXIT.usage);
   });
   const release = await acquireLock('downloads', await realpath(options.to), `downloads into ${options.to}`);
