@@ -6,9 +6,12 @@ import type { EmulatedRun } from '../local/omics/run.js';
 import { type BenchStack, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
 import { median, type Report } from './report.js';
 
-/** Runs of each side. Those whose polls are awaited are followed at the same time. */
-const RUNS = { byPoll: 9, byEvent: 5 };
-/** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
+/** Runs of each side, which are followed at the same time. */
+const RUNS = { byPoll: 9, byEvent: 6 };
+/**
+ * Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. What happens to the runs is
+ * spread over that time. polony handles one event in less time than there is until the next.
+ */
 const POLL_SECONDS = 6;
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 /** Nothing is polled in that time, so that only events cause progress. */
@@ -40,12 +43,12 @@ export async function events(report: Report): Promise<void> {
       try {
         const runs = new Runs(bench, s3);
         report.say(`  by polls, every ${POLL_SECONDS} s`);
-        const byPoll = await runs.follow('POLL', { count: RUNS.byPoll, atOnce: RUNS.byPoll }, async () => undefined);
+        const byPoll = await runs.follow('POLL', RUNS.byPoll, async () => undefined);
         bench.stack.env.POLONY_UPLOAD_POLL_SECONDS = NEVER;
         bench.stack.env.POLONY_RUN_POLL_SECONDS = '3600';
         await bench.stack.crash('worker');
         report.say('  by events');
-        const byEvent = await runs.follow('EVENT', { count: RUNS.byEvent, atOnce: 1 }, (event) => post(bench, event));
+        const byEvent = await runs.follow('EVENT', RUNS.byEvent, (event) => post(bench, event));
         for (const { of, name } of WAITS) {
           const [polled, pushed] = [median(byPoll[of]), median(byEvent[of])];
           report.row({
@@ -109,14 +112,9 @@ class Runs {
 
   /**
    * Follows runs until their executions have completed.
-   * @param atOnce how many of them at the same time; each begins at a moment of its own
    * @param announce sends an event
    */
-  async follow(
-    prefix: string,
-    { count, atOnce }: { count: number; atOnce: number },
-    announce: (event: object) => Promise<void>,
-  ): Promise<Waits> {
+  async follow(prefix: string, count: number, announce: (event: object) => Promise<void>): Promise<Waits> {
     const uploads = await runConcurrently(count, (at) => this.#upload(`${prefix}${10 + at}`));
     await this.bench.call('POST', `/v1/storage-connections/${this.bench.storageConnectionId}/discover`);
     await until('the runs to be followed', async () => {
@@ -127,7 +125,7 @@ class Runs {
     await pause(2000);
     const waits: Waits = { start: [], end: [] };
     // Moments that are spread evenly over the interval, so that chance does not decide how long a poll takes.
-    const untilSomeMoment = (at: number): Promise<void> => pause(atOnce === 1 ? 0 : (at / count) * POLL_SECONDS * 1000);
+    const untilSomeMoment = (at: number): Promise<void> => pause((at / count) * POLL_SECONDS * 1000);
     const follow = async (at: number): Promise<void> => {
       await untilSomeMoment(at);
       const run = await this.#start(uploads[at]!, announce, waits);
@@ -137,7 +135,7 @@ class Runs {
       await untilSomeMoment(at);
       await this.#end(run, announce, waits);
     };
-    await runConcurrently(count, follow, atOnce);
+    await runConcurrently(count, follow, count);
     return waits;
   }
 

@@ -20,9 +20,9 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const PROCESS_STARTS = 3;
 const STACK_STARTS = 2;
 /** Pause after a start until a process has done its first work. */
-const SETTLED_MS = 10_000;
-/** How long idle processes are measured: what they do comes every ten seconds and more, and takes milliseconds. */
-const MEASURED_MS = 40_000;
+const SETTLED_MS = 5_000;
+/** How long idle processes are measured: some of what they do comes once a minute. */
+const MEASURED_MS = 60_000;
 /** A start that takes so long counts as one that failed. The first one may build the console. */
 const START_MS = 90_000;
 const INSTALL_MS = 60_000;

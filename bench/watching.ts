@@ -315,6 +315,11 @@ class Watching {
     // From here on with the default settings.
     stack.env.POLONY_GET_RUNS_PER_SECOND = String(GET_RUNS_PER_SECOND);
     stack.env.POLONY_RUN_POLL_SECONDS = '60';
+    // Just after a renewal, so that the lease has all its time left.
+    const readLease = async (): Promise<string | undefined> =>
+      (await this.#db.query<{ ends: string }>('select max(expires_at)::text as ends from leases')).rows[0]?.ends;
+    const held = await readLease();
+    await until('the lease to be renewed', async () => (await readLease()) !== held);
     const began = Date.now();
     await stack.crash('worker');
     // The last polls of the killed worker are over.

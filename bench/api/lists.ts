@@ -25,14 +25,15 @@ const PAGE = 100;
 /** How many requests are under way at the same time. */
 const AT_ONCE = 4;
 /** A measurement takes about so long, in milliseconds, and has so many requests at least. */
-const MEASURED_MS = { all: 60, slowest: 250 };
+const MEASURED_MS = 60;
 /** One on each connection. */
 const LEAST_REQUESTS = AT_ONCE;
 /** Requests of each side before the first measurement. V8 compiles what runs often only after thousands of them. */
 const WARM_UP = { pages: 150, found: 2000 };
 /** So many of the slowest pages of a row are measured more often, since the slowest of many is so by chance otherwise. */
 const SLOWEST = 3;
-const MORE_ROUNDS = 5;
+/** Short ones, since the speed of a machine drifts within seconds. */
+const MORE_ROUNDS = 21;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
 const MOST_MS = 70_000;
@@ -122,10 +123,10 @@ class Rates {
 
   constructor(readonly page: Page) {}
 
-  async add(value: MeasurePage, against: MeasurePage, milliseconds: number): Promise<void> {
+  async add(value: MeasurePage, against: MeasurePage): Promise<void> {
     this.#rounds.push({
-      value: perSecond(await value(this.page, milliseconds)),
-      against: perSecond(await against(this.page, milliseconds)),
+      value: perSecond(await value(this.page, MEASURED_MS)),
+      against: perSecond(await against(this.page, MEASURED_MS)),
     });
   }
 
@@ -154,17 +155,16 @@ async function compare(
 ): Promise<Rates[]> {
   const all = pages.map((page) => new Rates(page));
   const sort = (those: Rates[]): Rates[] => those.sort((one, next) => one.ratio - next.ratio);
-  for (const rates of all) await rates.add(value, against, MEASURED_MS.all);
+  for (const rates of all) await rates.add(value, against);
   // The others are not the slowest.
   for (const rates of sort(all).slice(0, Math.ceil(all.length / 2)))
-    if (performance.now() < ends) await rates.add(value, against, MEASURED_MS.all);
+    if (performance.now() < ends) await rates.add(value, against);
   // What was measured for a moment only does not count any more.
   const slowest = sort(all)
     .slice(0, SLOWEST)
     .map(({ page }) => new Rates(page));
   for (let round = 0; round < MORE_ROUNDS; round++)
-    for (const rates of slowest)
-      if (round === 0 || performance.now() < ends) await rates.add(value, against, MEASURED_MS.slowest);
+    for (const rates of slowest) if (round === 0 || performance.now() < ends) await rates.add(value, against);
   return [...sort(slowest), ...all.slice(SLOWEST)];
 }
 
