@@ -9,8 +9,11 @@ const LEASE_SECONDS = 30;
  */
 const MARGIN_MS = 5000;
 
-/** How often to call {@link Leases.take}, in milliseconds: two renewals may fail before a lease is lost. */
+/** How often to renew leases, in milliseconds. The second renewal in a row that fails loses them. */
 export const RENEW_MS = 10_000;
+
+/** The kind of the leases that say which processes share those of a kind. */
+const presenceOf = (kind: string): string => `${kind}.process`;
 
 /** The work that this process does for all processes. */
 export class Leases {
@@ -25,31 +28,61 @@ export class Leases {
   #last: Promise<unknown> = Promise.resolve();
   /** Leases of a kind whose members nobody had to work on when the share was last taken. */
   #idle = new Set<string>();
+  /** Leases of a kind that were more than the share when it was last taken. */
+  #surplus = new Set<string>();
+  /** Leases that are asked for together, and the statement that will ask for them. */
+  #asked = new Set<string>();
+  #asking: Promise<void> | undefined;
   #isClosed = false;
 
   constructor(private readonly db: Db) {}
 
+  /** Renews the leases of one kind that this process holds. Nothing else should come before this. */
+  async renew(kind: string): Promise<void> {
+    await this.take([...this.#heldOf(kind), ...this.#heldOf(presenceOf(kind))]);
+  }
+
   /**
-   * Takes this process's share of leases of one kind, renews those that it holds, and gives back what is more than its
-   * share. So the work spreads over processes that come and go.
+   * Takes this process's share of leases of one kind, and gives back what is more than its share. So the work spreads
+   * over processes that come and go. Call {@link renew} before.
    * @param kind as in `watch`; the name of a lease is `<kind>/<member>`
    * @param members all that somebody must work on
    * @returns the members that this process holds now
    */
   async takeShare(kind: string, members: readonly string[]): Promise<string[]> {
     const nameOf = (member: string): string => `${kind}/${member}`;
-    await this.take([this.#presenceIn(kind)]);
-    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
+    const presence = this.#presenceIn(kind);
+    if (!this.isHeld(presence)) await this.take([presence]);
+    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, presenceOf(kind))));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
     const wanted = new Set(members.map(nameOf));
-    const idle = this.held.filter((name) => name.startsWith(`${kind}/`) && !wanted.has(name));
+    const idle = this.#heldOf(kind).filter((name) => !wanted.has(name));
+    this.#surplus = new Set(own.slice(share).map(nameOf));
     // Not at once: a lease that was taken just now can be of a member that is younger than the list.
-    await this.release([...own.slice(share).map(nameOf), ...idle.filter((name) => this.#idle.has(name))]);
+    await this.release([...this.#surplus, ...idle.filter((name) => this.#idle.has(name))]);
     this.#idle = new Set(idle);
     const missing = share - own.length;
-    const free = missing > 0 ? await listFreeLeases(this.db, [...wanted], missing) : [];
-    const held = new Set(await this.take([...own.slice(0, share).map(nameOf), ...free]));
-    return members.filter((member) => held.has(nameOf(member)));
+    if (missing > 0) await this.take(await listFreeLeases(this.db, [...wanted], missing));
+    return members.filter((member) => this.isHeld(nameOf(member)));
+  }
+
+  #heldOf(kind: string): string[] {
+    return this.held.filter((name) => name.startsWith(`${kind}/`));
+  }
+
+  /**
+   * Takes a lease if nobody holds it, unless it was more than this process's share just now: then it is for another one.
+   * Calls that come while others wait need one statement together, so that renewals never wait for many.
+   */
+  async takeIfFree(name: string): Promise<void> {
+    if (this.#surplus.has(name)) return;
+    this.#asked.add(name);
+    await (this.#asking ??= this.#inTurn(async () => {
+      const names = [...this.#asked];
+      this.#asked.clear();
+      this.#asking = undefined;
+      await this.#take(names);
+    }));
   }
 
   /**
@@ -62,7 +95,7 @@ export class Leases {
 
   /** The lease that says that this process takes part. */
   #presenceIn(kind: string): string {
-    return `${kind}.process/${this.#holder}`;
+    return `${presenceOf(kind)}/${this.#holder}`;
   }
 
   /**
@@ -70,18 +103,19 @@ export class Leases {
    * @returns the names that it holds now, of those asked for
    */
   async take(wanted: readonly string[]): Promise<string[]> {
+    return this.#inTurn(() => this.#take([...new Set(wanted)]));
+  }
+
+  async #take(names: readonly string[]): Promise<string[]> {
+    if (this.#isClosed) return [];
+    const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
+    const until = { steady: performance.now() + ms, wall: Date.now() + ms };
     // A lease that this process still counts as its own may be free in a database that was restored.
-    const names = [...new Set(wanted)];
-    return this.#inTurn(async () => {
-      if (this.#isClosed) return [];
-      const ms = LEASE_SECONDS * 1000 - MARGIN_MS;
-      const until = { steady: performance.now() + ms, wall: Date.now() + ms };
-      const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
-      for (const name of taken) this.#heldUntil.set(name, { ...until, term: this.termOf(name) ?? ++this.#terms });
-      const held = new Set(taken);
-      for (const name of names) if (!held.has(name)) this.#heldUntil.delete(name);
-      return taken;
-    });
+    const taken = await takeLeases(this.db, this.#holder, names, LEASE_SECONDS);
+    for (const name of taken) this.#heldUntil.set(name, { ...until, term: this.termOf(name) ?? ++this.#terms });
+    const held = new Set(taken);
+    for (const name of names) if (!held.has(name)) this.#heldUntil.delete(name);
+    return taken;
   }
 
   /** Whether this process still holds a lease. Ask before each effect that only its holder may have. */

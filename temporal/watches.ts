@@ -5,6 +5,8 @@ import type { TemporalContext } from './context.js';
 
 /** The activity that waits for a HealthOmics run to change. */
 const WATCH_ACTIVITY = 'watchRun';
+/** A call that takes longer has failed. Each can be repeated. */
+const CALL_MS = 10_000;
 
 /**
  * The activities that wait for HealthOmics runs. They hold no worker and send no heartbeats: whoever sees the change
@@ -16,19 +18,26 @@ export class WatchClient {
     this.#client = client;
   }
 
-  /** @returns false where the activity is over: its workflow went on without it, or has ended. */
+  /**
+   * @returns false where the activity is over: its workflow went on without it, or has ended.
+   * @throws where Temporal does not answer in time
+   */
   complete(taskToken: Uint8Array, result: unknown): Promise<boolean> {
-    return isKnown(() => this.#client.activity.complete(taskToken, result));
+    return isKnown(() => this.#call((client) => client.activity.complete(taskToken, result)));
   }
 
   /** Temporal starts the activity again where its retry policy says so. @returns false where the activity is over. */
   fail(taskToken: Uint8Array, failure: ApplicationFailure): Promise<boolean> {
-    return isKnown(() => this.#client.activity.fail(taskToken, failure));
+    return isKnown(() => this.#call((client) => client.activity.fail(taskToken, failure)));
   }
 
   /** Shows details with the pending activity. The answer does not matter: nothing depends on what is shown. */
   async show(taskToken: Uint8Array, details: unknown): Promise<void> {
-    await this.#client.activity.heartbeat(taskToken, details).catch(() => undefined);
+    await this.#call((client) => client.activity.heartbeat(taskToken, details)).catch(() => undefined);
+  }
+
+  #call<T>(call: (client: Client) => Promise<T>): Promise<T> {
+    return this.#client.withDeadline(Date.now() + CALL_MS, () => call(this.#client));
   }
 
   /**
@@ -40,7 +49,7 @@ export class WatchClient {
   async restart(executionId: string, startedBefore: Date): Promise<boolean> {
     const workflowId = executionWorkflowId(executionId);
     try {
-      const { raw } = await this.#client.workflow.getHandle(workflowId).describe();
+      const { raw } = await this.#call((client) => client.workflow.getHandle(workflowId).describe());
       const lost = (raw.pendingActivities ?? []).find(
         ({ activityType, state, lastStartedTime, lastHeartbeatTime }) =>
           activityType?.name === WATCH_ACTIVITY &&
@@ -51,7 +60,8 @@ export class WatchClient {
       );
       if (lost?.activityId == null) return false;
       const failure = ApplicationFailure.retryable('The worker that took this activity registered no watch', 'Lost');
-      return await isKnown(() => this.#client.activity.fail({ workflowId, activityId: lost.activityId! }, failure));
+      const id = { workflowId, activityId: lost.activityId };
+      return await isKnown(() => this.#call((client) => client.activity.fail(id, failure)));
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return false;
       throw error;

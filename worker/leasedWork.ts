@@ -4,6 +4,7 @@ import { Searches } from '../activities/runs/searches.js';
 import { Sweeps } from '../activities/runs/sweeps.js';
 import type { Dependencies } from '../activities/index.js';
 import { errorMessage } from '../domain/errors.js';
+import { withDeadline } from '../observability/deadline.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import type { Orchestrator } from '../temporal/client.js';
 
@@ -11,6 +12,8 @@ const SEARCHES = 'searches';
 const SWEEP = 'sweep';
 /** How long a worker that stops waits for what is under way. All of it can be repeated. */
 const STOP_MS = 5000;
+/** How long the first searches wait until the schedules of older versions are removed. */
+const REMOVE_MS = 30_000;
 
 /**
  * What one worker does for all, without Temporal: the searches for new runs, and the sweep. Leases in the database say
@@ -23,6 +26,7 @@ export class LeasedWork {
   /** Set while it works. */
   #timer: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
+  #following: Promise<void> | undefined;
   #stopping: Promise<void> | undefined;
   #hasRemovedSchedules = false;
   #isAway = false;
@@ -64,18 +68,27 @@ export class LeasedWork {
     clearInterval(this.#timer);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, STOP_MS)));
-    await Promise.race([Promise.all([this.#searches.stop(), this.#sweeps.stop(), this.#renewing]), late]);
+    await Promise.race([Promise.all([this.#searches.stop(), this.#sweeps.stop(), this.#settled()]), late]);
     clearTimeout(timer);
     await this.#leases.close().catch((error: unknown) => {
       this.logger.warn({ error: errorMessage(error) }, 'leases could not be given back; they expire soon');
     });
   }
 
-  #renew(): void {
-    this.#renewing ??= this.#renewAll().finally(() => (this.#renewing = undefined));
+  async #settled(): Promise<void> {
+    await this.#renewing;
+    await this.#following;
   }
 
-  async #renewAll(): Promise<void> {
+  /** The next renewal does not wait for what follows this one. */
+  #renew(): void {
+    this.#renewing ??= this.#renewLeases().finally(() => {
+      this.#renewing = undefined;
+      this.#following ??= this.#follow().finally(() => (this.#following = undefined));
+    });
+  }
+
+  async #renewLeases(): Promise<void> {
     try {
       await this.#leases.take([SEARCHES, SWEEP]);
       if (this.#isAway) this.logger.info('leases can be renewed again');
@@ -85,6 +98,9 @@ export class LeasedWork {
         this.logger.warn({ error: errorMessage(error) }, 'leases cannot be renewed: no searches, no sweeps for now');
       this.#isAway = true;
     }
+  }
+
+  async #follow(): Promise<void> {
     if (this.#leases.isHeld(SEARCHES)) await this.#removeSchedules();
     await this.#searches.renewed();
   }
@@ -94,7 +110,7 @@ export class LeasedWork {
     if (this.#hasRemovedSchedules) return;
     this.#hasRemovedSchedules = true;
     try {
-      await this.orchestrator.schedules.removeOld();
+      await withDeadline(this.orchestrator.schedules.removeOld(), REMOVE_MS);
     } catch (error) {
       this.logger.warn({ error: errorMessage(error) }, 'schedules of an older version could not be removed yet');
     }

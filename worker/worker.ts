@@ -61,6 +61,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
     workers.push(...(await createWorkers(config, connection, opened)));
+    await opened.orchestrator.schedules.ensureVerification(config.verifySeconds);
   } catch (error) {
     await close();
     throw error;
@@ -76,7 +77,6 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
       shutDown(workers);
     });
   }
-  await opened.orchestrator.schedules.ensureVerification(config.verifySeconds);
   opened.leasedWork.start();
   const done = Promise.allSettled(runs).then(async (results) => {
     ending.abort();

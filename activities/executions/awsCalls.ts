@@ -8,6 +8,7 @@ import { recordBlocked, type StepDependencies } from './context.js';
  * Makes AWS calls for an execution with the session of its provider. Writes to the execution what blocks the calls, and
  * clears that once they succeed.
  * @param call the call that a failure is about.
+ * @param throwIfLost throws where another process does this by now, and nothing may be written
  * @throws ApplicationFailure that says whether the workflow retries, waits for a person or fails.
  */
 export async function withAwsErrors<T>(
@@ -15,14 +16,17 @@ export async function withAwsErrors<T>(
   execution: ExecutionContext,
   call: AwsCall,
   run: () => Promise<T>,
+  throwIfLost: () => void = () => undefined,
 ): Promise<T> {
   try {
     const result = await aws.use(execution.provider.id, run);
+    throwIfLost();
     if (execution.blocked) await updateExecution(db, execution.id, { blocked: null });
     return result;
   } catch (error) {
     const failure = toActivityFailure(error, { scope: permissionScope(execution), ...call });
     const blocked = getBlocked(failure);
+    throwIfLost();
     if (blocked !== undefined) await recordBlocked(db, execution.id, blocked);
     throw failure;
   }

@@ -170,8 +170,12 @@ class RunPoller {
     // A CancelRun that is blocked stays visible while polls succeed.
     const isCancelBlocked = execution.blocked?.action === 'omics:CancelRun';
     const polled = isCancelBlocked ? { ...execution, blocked: null } : execution;
-    const answer = await withAwsErrors(this.dependencies, polled, runCall(execution, 'omics:GetRun', run.runId), () =>
-      omics.send(new GetRunCommand({ id: run.runId })).catch(undefinedIf('not-found')),
+    const answer = await withAwsErrors(
+      this.dependencies,
+      polled,
+      runCall(execution, 'omics:GetRun', run.runId),
+      () => omics.send(new GetRunCommand({ id: run.runId })).catch(undefinedIf('not-found')),
+      this.dependencies.throwIfLost,
     );
     // The database no longer shows what blocked the polls, so the next one has nothing to clear.
     this.execution = { ...execution, blocked: null };

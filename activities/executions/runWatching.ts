@@ -50,6 +50,8 @@ interface Watching {
   /** Of the lease. Where it has another one, or none, another process may watch the run. */
   term: number | undefined;
   token: string;
+  /** When it began, as of `performance.now()`. */
+  since: number;
   stop: AbortController;
 }
 
@@ -65,6 +67,8 @@ export class RunWatching {
   /** By the id of the execution. */
   readonly #watched = new Map<string, Watching>();
   readonly #announced = new Set<string>();
+  /** How many runs are no longer watched since their lease ended, by account and region, until that is logged. */
+  readonly #dropped = new Map<string, number>();
   /**
    * The accounts and regions all of whose watches this process has: when it last read all, and in which term of the
    * lease. A lease alone does not say that: the read after it was taken may have failed.
@@ -117,8 +121,8 @@ export class RunWatching {
     const isMine = (): boolean => this.#leases.isHeld(leaseOf(scope));
     await registerWatch(db, scope, watch);
     if (isMine()) return this.#begin(scope, watch, execution);
-    // The first run of an account: nobody has the lease yet.
-    await this.#leases.take([leaseOf(scope)]);
+    // The first run of an account: nobody has the lease yet. Whoever takes it reads all watches.
+    if (!this.#isUnable) await this.#leases.takeIfFree(leaseOf(scope));
     if (isMine()) return this.#loadAll([scope]);
     await announceWatch(db, scope, watch);
   }
@@ -164,7 +168,8 @@ export class RunWatching {
   }
 
   async #takeShare(): Promise<void> {
-    if (this.#isUnable) return void (await this.#leases.take(this.#heldScopes().map(leaseOf)));
+    await this.#leases.renew(KIND);
+    if (this.#isUnable) return;
     const scopes = await listWatchedScopes(this.dependencies.leaseDb);
     await this.#leases.takeShare(KIND, scopes);
   }
@@ -224,18 +229,17 @@ export class RunWatching {
   /** Ends the watching of runs whose lease is gone: another process watches them. */
   #dropLost(): void {
     if (this.#isClosed) return;
-    const dropped = new Map<string, number>();
-    for (const watching of this.#watched.values()) {
-      this.#dropIfLost(watching);
-      if (watching.stop.signal.aborted) dropped.set(watching.scope, (dropped.get(watching.scope) ?? 0) + 1);
-    }
-    for (const [scope, runs] of dropped) this.dependencies.warn({ scope, runs }, LEASE_ENDED);
+    for (const watching of this.#watched.values()) this.#dropIfLost(watching);
+    for (const [scope, runs] of this.#dropped) this.dependencies.warn({ scope, runs }, LEASE_ENDED);
+    this.#dropped.clear();
   }
 
   #dropIfLost({ scope, term, stop }: Watching): void {
     if (term !== undefined && term === this.#termOf(scope)) return;
     // If the lease is this process's again, the next renewal finds the row.
     this.#complete.delete(scope);
+    if (stop.signal.aborted) return;
+    this.#dropped.set(scope, (this.#dropped.get(scope) ?? 0) + 1);
     stop.abort();
   }
 
@@ -243,9 +247,12 @@ export class RunWatching {
   async #load(scopes: readonly string[], of: WatchesOf): Promise<ReadonlyMap<string, number | undefined>> {
     const terms = new Map(scopes.map((scope) => [scope, this.#termOf(scope)]));
     if (scopes.length === 0) return terms;
+    const readAt = performance.now();
     for (const { scope, ...watch } of await this.#read(scopes, of)) {
       const term = this.#termOf(scope);
-      if (term !== undefined && term === terms.get(scope)) this.#begin(scope, watch);
+      // One that began meanwhile can be of a later activity.
+      const isOld = (this.#watched.get(watch.executionId)?.since ?? -Infinity) > readAt;
+      if (term !== undefined && term === terms.get(scope) && !isOld) this.#begin(scope, watch);
     }
     return terms;
   }
@@ -262,7 +269,7 @@ export class RunWatching {
     // One that was dropped has not always ended yet.
     if (before?.token === token && before.term === term && !before.stop.signal.aborted) return;
     before?.stop.abort();
-    const watching: Watching = { scope, term, token, stop: new AbortController() };
+    const watching: Watching = { scope, term, token, since: performance.now(), stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);
     const watchRun = (): Promise<void> => this.#watch(watching, watch, execution);
     void this.#outside(() => withLogIds({ executionId: watch.executionId }, watchRun)).finally(() => {

@@ -103,6 +103,34 @@ it('holds a lease exactly if the database says so, when it is given back and tak
   await leases.close();
 });
 
+it('asks for many leases at the same time with two statements, and renews between them', async () => {
+  const leases = new Leases(db);
+  await leases.take(['first']);
+  const statements = vi.spyOn(db.getExecutor(), 'executeQuery');
+  const asked = Array.from({ length: 100 }, (_, at) => leases.takeIfFree(`asked-${at}`));
+  const renewed = leases.take(['first']);
+  const later = Array.from({ length: 100 }, (_, at) => leases.takeIfFree(`later-${at}`));
+  await Promise.all([...asked, renewed, ...later]);
+  expect(statements.mock.calls.length).toBeLessThanOrEqual(3);
+  expect(leases.held).toHaveLength(201);
+  await leases.close();
+});
+
+it('leaves a lease that is more than its share to another process, also when an activity asks for it', async () => {
+  const [one, other] = [new Leases(db), new Leases(db)];
+  const members = ['a', 'b'];
+  expect(await one.takeShare('shared', members)).toEqual(members);
+  expect(await other.takeShare('shared', members)).toEqual([]);
+  expect(await one.takeShare('shared', members)).toEqual(['a']);
+  await one.takeIfFree('shared/b');
+  expect(one.isHeld('shared/b')).toBe(false);
+  expect(await other.takeShare('shared', members)).toEqual(['b']);
+  // Once there is no other, all are its share again.
+  await other.close();
+  expect(await one.takeShare('shared', members)).toEqual(members);
+  await one.close();
+});
+
 it('gives each of many leases to one of the processes that ask at the same time', async () => {
   const names = Array.from({ length: 50 }, (_, at) => `many-${at}`);
   const processes = Array.from({ length: 4 }, () => new Leases(db));

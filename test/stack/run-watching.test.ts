@@ -97,8 +97,12 @@ afterEach(async () => {
   await sql`delete from leases`.execute(db);
 });
 
-/** A process that watches. @param its over which it reads what it watches */
-function startProcess(its = db): RunWatching {
+/**
+ * A process that watches.
+ * @param its over which it reads what it watches
+ * @param itsLeases over which it holds leases
+ */
+function startProcess(its = db, itsLeases = leaseDb): RunWatching {
   const tell = async (token: Uint8Array, outcome: unknown): Promise<boolean> => {
     if (isTemporalAway) throw new Error('Temporal does not answer');
     if (isOver) return false;
@@ -115,7 +119,7 @@ function startProcess(its = db): RunWatching {
   };
   const watching = new RunWatching({
     db: its,
-    leaseDb,
+    leaseDb: itsLeases,
     aws: { omics: () => omics, use: async (_: string, run: () => unknown) => run() } as never,
     orchestrator: {
       watches: {
@@ -156,6 +160,20 @@ const register = (at: RunWatching, executionId: string, token: string, from: 'PE
 const watchesLeft = async (): Promise<number> =>
   (await db.selectFrom('watches').select('execution_id').execute()).length;
 
+const leaseExpiry = async (): Promise<Date> =>
+  (
+    await leaseDb
+      .selectFrom('leases')
+      .select('expires_at')
+      .where('name', '=', `watch/${SCOPE}`)
+      .executeTakeFirstOrThrow()
+  ).expires_at;
+const denial = (): Error =>
+  Object.assign(new Error('not authorized to perform: omics:GetRun'), {
+    name: 'AccessDeniedException',
+    $metadata: { httpStatusCode: 403 },
+  });
+
 it('completes the activity when the run has changed, and forgets the watch', async () => {
   const { id, omicsRun } = await execution();
   await register(startProcess(), id, 'one');
@@ -174,27 +192,43 @@ it('renews its leases while queries of runs use all connections', async () => {
   const watching = startProcess();
   await register(watching, id, 'one');
   await waitFor('a poll', () => polled.length > 0);
-  const expiry = async (): Promise<Date> =>
-    (
-      await leaseDb
-        .selectFrom('leases')
-        .select('expires_at')
-        .where('name', '=', `watch/${SCOPE}`)
-        .executeTakeFirstOrThrow()
-    ).expires_at;
   let goOn: () => void = () => undefined;
   const still = new Promise<void>((resolve) => (goOn = resolve));
   const busy = Array.from({ length: CONNECTIONS }, () => db.transaction().execute(() => still));
   // The second renewal does not wait for the runs that the first one looks for.
   for (let renewal = 0; renewal < 2; renewal++) {
-    const before = await expiry();
-    void watching.renew();
-    await waitFor('the lease to be renewed', async () => (await expiry()) > before);
+    const before = await leaseExpiry();
+    await waitFor('the lease to be renewed', async () => {
+      void watching.renew();
+      return (await leaseExpiry()) > before;
+    });
   }
   goOn();
   await Promise.all(busy);
   statuses.set(omicsRun, 'RUNNING');
   await waitFor('the activity to be completed', () => told.has('one'));
+});
+
+it('renews its leases where nobody can read which accounts are watched', async () => {
+  const { id } = await execution();
+  let isAway = false;
+  const without = leaseDb.withPlugin({
+    transformQuery: ({ node }) => {
+      if (isAway && JSON.stringify(node).includes('from watches')) throw new Error('watches cannot be read');
+      return node;
+    },
+    transformResult: async ({ result }) => result,
+  });
+  const watching = startProcess(db, without);
+  await register(watching, id, 'one');
+  await watching.renew();
+  isAway = true;
+  const before = await leaseExpiry();
+  await watching.renew();
+  expect(warnings).toMatchObject([{ err: { message: 'watches cannot be read' } }]);
+  expect((await leaseExpiry()) > before).toBe(true);
+  const polls = polled.length;
+  await waitFor('polls to go on', () => polled.length > polls);
 });
 
 it('leaves accounts to another process whose runs it cannot read', async () => {
@@ -318,10 +352,7 @@ it('goes on after failures that pass, and ends the activity with those that do n
   await waitFor('the activity to be completed', () => told.has('throttled'));
 
   const denied = await execution();
-  failure = Object.assign(new Error('not authorized to perform: omics:GetRun'), {
-    name: 'AccessDeniedException',
-    $metadata: { httpStatusCode: 403 },
-  });
+  failure = denial();
   await register(running[0]!, denied.id, 'denied');
   await waitFor('the activity to be failed', () => told.has('denied'));
   expect(told.get('denied')).toBeInstanceOf(ApplicationFailure);
@@ -470,4 +501,66 @@ it('shows no trouble where the lease ended during a poll, and watches on once it
     return told.has('lost');
   });
   expect([losses > 1, shown]).toEqual([true, []]);
+});
+
+it('records no denial that it hears of when another process watches already', async () => {
+  const { id } = await execution();
+  const first = startProcess();
+  await register(first, id, 'one');
+  await waitFor('a poll', () => polled.length > 0);
+  let answer: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  let isAsked = false;
+  onGetRun = async () => {
+    if (isAsked) return;
+    isAsked = true;
+    await held;
+    throw denial();
+  };
+  await waitFor('HealthOmics to be asked', () => isAsked);
+  await sql`update leases set expires_at = now() - interval '1 second'`.execute(db);
+  await startProcess().renew();
+  await first.renew();
+  const before = polled.length;
+  await waitFor('the next to poll', () => polled.length > before);
+  answer();
+  const after = polled.length;
+  await waitFor('more polls', () => polled.length > after + 5);
+  const row = db.selectFrom('executions').select('blocked').where('id', '=', id);
+  expect([(await row.executeTakeFirstOrThrow()).blocked, [...told.keys()]]).toEqual([null, []]);
+});
+
+it('watches the latest activity where it registers while older ones are read', async () => {
+  const { id, omicsRun } = await execution();
+  let goOn: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (goOn = resolve));
+  let [isLate, isRead] = [false, false];
+  const late = new WeakSet<object>();
+  const slow = db.withPlugin({
+    transformQuery: ({ node, queryId }) => {
+      if (isLate && node.kind === 'SelectQueryNode' && JSON.stringify(node).includes('"watches"')) late.add(queryId);
+      return node;
+    },
+    transformResult: async ({ result, queryId }) => {
+      if (!late.has(queryId)) return result;
+      isRead = true;
+      await held;
+      return result;
+    },
+  });
+  const watching = startProcess(slow);
+  await watching.renew();
+  await register(watching, id, 'first');
+  await waitFor('a poll', () => polled.length > 0);
+  isLate = true;
+  const renewing = watching.renew();
+  await waitFor('the read', () => isRead);
+  isLate = false;
+  await register(watching, id, 'second');
+  goOn();
+  await renewing;
+  // The next renewal would mend it.
+  vi.spyOn(watching, 'renew').mockResolvedValue();
+  statuses.set(omicsRun, 'RUNNING');
+  await waitFor('the second to be completed', () => told.has('second'));
 });
