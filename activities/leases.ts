@@ -12,9 +12,6 @@ const MARGIN_MS = 5000;
 /** How often to renew leases, in milliseconds. The second renewal in a row that fails loses them. */
 export const RENEW_MS = 10_000;
 
-/** The kind of the leases that say which processes share those of a kind. */
-const presenceOf = (kind: string): string => `${kind}.process`;
-
 /** The work that this process does for all processes. */
 export class Leases {
   readonly #holder = newId();
@@ -39,7 +36,7 @@ export class Leases {
 
   /** Renews the leases of one kind that this process holds. Nothing else should come before this. */
   async renew(kind: string): Promise<void> {
-    await this.take([...this.#heldOf(kind), ...this.#heldOf(presenceOf(kind))]);
+    await this.take(this.#heldOf(kind));
   }
 
   /**
@@ -51,9 +48,8 @@ export class Leases {
    */
   async takeShare(kind: string, members: readonly string[]): Promise<string[]> {
     const nameOf = (member: string): string => `${kind}/${member}`;
-    const presence = this.#presenceIn(kind);
-    if (!this.isHeld(presence)) await this.take([presence]);
-    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, presenceOf(kind))));
+    await this.take([this.#presenceIn(kind)]);
+    const share = Math.ceil(members.length / Math.max(1, await countHolders(this.db, `${kind}.process`)));
     const own = members.filter((member) => this.isHeld(nameOf(member)));
     const wanted = new Set(members.map(nameOf));
     const idle = this.#heldOf(kind).filter((name) => !wanted.has(name));
@@ -93,9 +89,9 @@ export class Leases {
     await this.release([this.#presenceIn(kind), ...members.map((member) => `${kind}/${member}`)]);
   }
 
-  /** The lease that says that this process takes part. */
+  /** The lease that says that this process takes part. Where its share cannot be taken, that ends, and others take more. */
   #presenceIn(kind: string): string {
-    return `${presenceOf(kind)}/${this.#holder}`;
+    return `${kind}.process/${this.#holder}`;
   }
 
   /**

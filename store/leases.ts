@@ -30,12 +30,14 @@ export async function takeLeases(
  */
 export async function releaseLeases(db: DbOrTransaction, holder: string, names?: readonly string[]): Promise<void> {
   await sql`
-    with dead as (select name from leases where expires_at < now() - interval '1 hour' for update skip locked),
-      -- Sorted like those that are taken.
-      own as (select name from leases
-        where holder = ${holder} and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))
-        order by name for update)
-    delete from leases where name in (select name from dead union all select name from own)`.execute(db);
+    with gone as (
+      select name from leases
+      where expires_at < now() - interval '1 hour'
+        or holder = ${holder} and (${names === undefined} or name = any(${[...(names ?? [])]}::text[]))
+      -- As those that are taken are sorted.
+      order by name collate "C"
+      for update)
+    delete from leases where name in (select name from gone)`.execute(db);
 }
 
 /** @returns those of the names that nobody holds, in random order so that processes rarely ask for the same. */

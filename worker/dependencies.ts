@@ -97,7 +97,8 @@ export async function openDependencies(config: WorkerConfig, logger: Logger): Pr
       await stopListening();
       await dispatcher.close();
       aws.close();
-      await connection?.close();
+      // Workers that were made and never ran hold it for ever. This error must not hide the one that ended the start.
+      await connection?.close().catch(() => undefined);
       await temporal.connection.close();
       await Promise.all([closeDatabase(db), closeDatabase(leaseDb)]);
     },

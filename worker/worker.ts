@@ -4,6 +4,7 @@ import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { VERSION } from '../domain/version.js';
+import { doWithin } from '../observability/deadline.js';
 import { counted } from '../observability/metrics.js';
 import { type MetricsServer, startMetricsServer } from '../observability/metricsServer.js';
 import { readMetrics } from '../store/metrics.js';
@@ -27,6 +28,9 @@ export interface RunningWorker {
   /** Takes no new work, ends what is under way and closes. HealthOmics runs continue; another worker watches them. */
   stop: () => Promise<void>;
 }
+
+/** How long Temporal may take to make or change a schedule. */
+const SCHEDULE_MS = 30_000;
 
 /**
  * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave
@@ -60,8 +64,8 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     await waitForTemporal(config.temporal, opened.temporal, logger, stopping);
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
+    await doWithin(SCHEDULE_MS, stopping, () => opened.orchestrator.schedules.ensureVerification(config.verifySeconds));
     workers.push(...(await createWorkers(config, connection, opened)));
-    await opened.orchestrator.schedules.ensureVerification(config.verifySeconds);
   } catch (error) {
     await close();
     throw error;

@@ -67,6 +67,8 @@ export class RunWatching {
   /** By the id of the execution. */
   readonly #watched = new Map<string, Watching>();
   readonly #announced = new Set<string>();
+  /** Reads of all watches of accounts whose lease activities have asked for. */
+  readonly #loadingFirst = new Map<string, Promise<void>>();
   /** How many runs are no longer watched since their lease ended, by account and region, until that is logged. */
   readonly #dropped = new Map<string, number>();
   /**
@@ -81,6 +83,7 @@ export class RunWatching {
   #timer: NodeJS.Timeout | undefined;
   #collecting: NodeJS.Timeout | undefined;
   #renewing: Promise<void> | undefined;
+  #sharing: Promise<void> | undefined;
   #loading: Promise<void> | undefined;
   #isClosed = false;
   /** Runs something outside of the activity that registers, which ends while the watching goes on. */
@@ -106,7 +109,7 @@ export class RunWatching {
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
     // None of them keeps a process that ends: leases expire, and reads change nothing.
-    await untilClosed(Promise.resolve(this.#renewing));
+    await untilClosed(Promise.all([this.#renewing, this.#sharing]).then(() => undefined));
     await untilClosed(this.#leases.close());
     await untilClosed(Promise.resolve(this.#loading));
   }
@@ -123,8 +126,20 @@ export class RunWatching {
     if (isMine()) return this.#begin(scope, watch, execution);
     // The first run of an account: nobody has the lease yet. Whoever takes it reads all watches.
     if (!this.#isUnable) await this.#leases.takeIfFree(leaseOf(scope));
-    if (isMine()) return this.#loadAll([scope]);
+    if (isMine()) {
+      this.#begin(scope, watch, execution);
+      return this.#loadOthers(scope);
+    }
     await announceWatch(db, scope, watch);
+  }
+
+  /** Activities that have waited for the same lease read the account once. */
+  async #loadOthers(scope: string): Promise<void> {
+    if (this.#isComplete(scope)) return;
+    const loading =
+      this.#loadingFirst.get(scope) ?? this.#loadAll([scope]).finally(() => this.#loadingFirst.delete(scope));
+    this.#loadingFirst.set(scope, loading);
+    await loading;
   }
 
   /** Another process registered a watch. @param announcement as on `WATCHES_CHANNEL` */
@@ -148,15 +163,23 @@ export class RunWatching {
   /** Renews the leases, takes those that are free, and looks for runs to watch. */
   async renew(): Promise<void> {
     const warn = (error: unknown): void => this.#warn(error);
-    await (this.#renewing ??= this.#takeShare()
+    await (this.#renewing ??= this.#leases
+      .renew(KIND)
       .catch(warn)
       .finally(() => {
         this.#dropLost();
         this.#renewing = undefined;
       }));
     if (this.#isClosed) return;
+    // The next renewal does not wait for what follows.
+    await (this.#sharing ??= this.#takeShare()
+      .catch(warn)
+      .finally(() => {
+        this.#dropLost();
+        this.#sharing = undefined;
+      }));
+    if (this.#isClosed) return;
     const wasUnable = this.#isUnable;
-    // The next renewal does not wait for this.
     await (this.#loading ??= this.#loadHeld()
       .catch((error: unknown) => {
         warn(error);
@@ -168,10 +191,12 @@ export class RunWatching {
   }
 
   async #takeShare(): Promise<void> {
-    await this.#leases.renew(KIND);
     if (this.#isUnable) return;
     const scopes = await listWatchedScopes(this.dependencies.leaseDb);
+    // A read can fail meanwhile.
+    if (this.#isUnable) return;
     await this.#leases.takeShare(KIND, scopes);
+    if (this.#isUnable) await this.#leave((scope) => !this.#isRead(scope));
   }
 
   async #loadHeld(): Promise<void> {
@@ -193,11 +218,18 @@ export class RunWatching {
   async #leaveToOthers(): Promise<void> {
     this.#isUnable = true;
     const isStuck = performance.now() - this.#lookedAt > GIVE_BACK_MS;
-    await this.#leases.leave(
-      KIND,
-      this.#heldScopes().filter((scope) => isStuck || this.#complete.get(scope)?.term !== this.#termOf(scope)),
-    );
+    await this.#leave((scope) => isStuck || !this.#isRead(scope));
     if (isStuck) this.#dropLost();
+  }
+
+  async #leave(isLeft: (scope: string) => boolean): Promise<void> {
+    await this.#leases.leave(KIND, this.#heldScopes().filter(isLeft));
+  }
+
+  /** Whether all watches were read since this process has the lease. */
+  #isRead(scope: string): boolean {
+    const complete = this.#complete.get(scope);
+    return complete !== undefined && complete.term === this.#termOf(scope);
   }
 
   #termOf(scope: string): number | undefined {
@@ -205,12 +237,7 @@ export class RunWatching {
   }
 
   #isComplete(scope: string): boolean {
-    const complete = this.#complete.get(scope);
-    return (
-      complete !== undefined &&
-      complete.term === this.#termOf(scope) &&
-      complete.readAt > performance.now() - READ_ALL_MS
-    );
+    return this.#isRead(scope) && this.#complete.get(scope)!.readAt > performance.now() - READ_ALL_MS;
   }
 
   #unreadScopes(): string[] {
@@ -235,10 +262,9 @@ export class RunWatching {
   }
 
   #dropIfLost({ scope, term, stop }: Watching): void {
-    if (term !== undefined && term === this.#termOf(scope)) return;
-    // If the lease is this process's again, the next renewal finds the row.
-    this.#complete.delete(scope);
-    if (stop.signal.aborted) return;
+    if (stop.signal.aborted || (term !== undefined && term === this.#termOf(scope))) return;
+    // If the clock is set back, the lease has not ended after all, and the next renewal must find the row.
+    if (this.#complete.get(scope)?.term === term) this.#complete.delete(scope);
     this.#dropped.set(scope, (this.#dropped.get(scope) ?? 0) + 1);
     stop.abort();
   }
@@ -268,6 +294,7 @@ export class RunWatching {
     const term = this.#termOf(scope);
     // One that was dropped has not always ended yet.
     if (before?.token === token && before.term === term && !before.stop.signal.aborted) return;
+    if (before !== undefined) this.#dropIfLost(before);
     before?.stop.abort();
     const watching: Watching = { scope, term, token, since: performance.now(), stop: new AbortController() };
     this.#watched.set(watch.executionId, watching);

@@ -231,6 +231,17 @@ it('renews its leases where nobody can read which accounts are watched', async (
   await waitFor('polls to go on', () => polled.length > polls);
 });
 
+it('reads an account once where many activities ask for its lease at the same time', async () => {
+  const ids = await Promise.all(Array.from({ length: 20 }, () => execution()));
+  const watching = startProcess();
+  await watching.renew();
+  vi.spyOn(watching, 'renew').mockResolvedValue();
+  const reads = vi.spyOn(db, 'selectFrom');
+  await Promise.all(ids.map(({ id }, at) => register(watching, id, `many-${at}`)));
+  expect(reads.mock.calls.filter(([table]) => (table as unknown) === 'watches')).toHaveLength(1);
+  await waitFor('all to be polled', () => ids.every(({ omicsRun }) => polled.includes(omicsRun)));
+});
+
 it('leaves accounts to another process whose runs it cannot read', async () => {
   const runs: string[] = [];
   for (const account of ['1', '2', '3']) {
@@ -501,6 +512,9 @@ it('shows no trouble where the lease ended during a poll, and watches on once it
     return told.has('lost');
   });
   expect([losses > 1, shown]).toEqual([true, []]);
+  expect(warnings).toEqual([
+    { scope: SCOPE, runs: 1, message: expect.stringContaining('no longer watches its HealthOmics runs') as string },
+  ]);
 });
 
 it('records no denial that it hears of when another process watches already', async () => {
