@@ -218,11 +218,12 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
     }
   const none = median(used.none) * 100;
   // In the windows, which follow a complete search of all, nearly each search makes one request. One of five makes two.
-  const perSearch = 1 + 1 / COMPLETE_EVERY;
+  const requests = 1 + 1 / COMPLETE_EVERY;
   const { ofRow, measured } = INTERVAL_SECONDS;
-  const many = none + (median(used.many) * 100 - none) * perSearch * (measured / ofRow);
-  // In these windows, the interval asks for so many searches.
-  const wanted = (CONNECTIONS * ROUNDS * WINDOW_MS) / 1000 / measured;
+  // In these windows, an interval asks for so many searches.
+  const searchesOf = (seconds: number): number => (CONNECTIONS * ROUNDS * WINDOW_MS) / 1000 / seconds;
+  const wanted = searchesOf(measured);
+  const many = none + (median(used.many) * 100 - none) * requests * (searchesOf(ofRow) / Math.max(1, searched));
   report.row({
     name: `CPU of Temporal and worker with ${CONNECTIONS} idle storage connections, searched every ${ofRow} s`,
     unit: '% of a core',

@@ -36,7 +36,7 @@ const SLOWEST = 3;
 const MORE_ROUNDS = 21;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
-const MOST_MS = 70_000;
+const MOST_MS = 60_000;
 
 const GROUPS = ['first page', 'middle page', 'last page', 'filter', 'order'] as const;
 
