@@ -276,7 +276,7 @@ async function repairPermissions(context: DemoContext, id: string): Promise<void
 
 async function downloadResults({ call, stack, suffix }: DemoContext, id: string): Promise<void> {
   say('\n7. The results, with an API key that can download this execution and nothing else');
-  const { key } = await call<{ key: string }>('POST', '/v1/api-keys', {
+  const { key, apiKey } = await call<{ key: string; apiKey: { id: string } }>('POST', '/v1/api-keys', {
     name: `demo-${suffix}`,
     scopes: [`executions:download:${id}`],
     expiresInDays: 1,
@@ -297,6 +297,8 @@ async function downloadResults({ call, stack, suffix }: DemoContext, id: string)
     () => false,
   );
   if (canListRuns) throw new Error('The API key can list runs, but its scope allows only downloads');
+  // Otherwise `polony status` and `polony doctor` would warn that it ends within a day.
+  await call('DELETE', `/v1/api-keys/${apiKey.id}`);
   const lines = gunzipSync(body).toString().trimEnd().split('\n');
   if (lines.length % 4 !== 0 || !lines[0]!.startsWith('@')) throw new Error(`${fastq.path} is not a FASTQ file`);
   say(`   first read of ${fastq.path.split('/').pop()}: ${lines[1]} (${lines.length / 4} reads)`);

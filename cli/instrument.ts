@@ -53,6 +53,8 @@ function parseCycles(text: string): Cycles {
 export async function instrument(options: InstrumentOptions): Promise<void> {
   if (!OUTCOMES.includes(options.outcome)) throw inputError('--outcome', `must be one of ${OUTCOMES.join(', ')}`);
   if (!TYPES.includes(options.runType)) throw inputError('--run-type', `must be one of ${TYPES.join(', ')}`);
+  if (options.runName !== undefined && !/^[A-Za-z0-9_.-]{1,100}$/.test(options.runName))
+    throw inputError('--run-name', 'must be 1 to 100 letters, digits, points, hyphens and underscores');
   const cycles = parseCycles(options.cycles);
   const { s3 } = adminClients(requireLocalInfo());
   const { bucket, prefix = '', runName = `SIM-${Date.now().toString(36)}` } = options;

@@ -40,6 +40,7 @@ const loadControl = () => import('./localControl.js');
 function addFaultCommands(local: Command): void {
   const fault = local
     .command('fault')
+    .allowExcessArguments(false)
     .description('make calls of the local HealthOmics, or its runs, fail; without arguments, list the faults')
     .argument('[operation]', 'StartRun, GetRun, …, run, or * for all operations')
     .argument('[kind]', 'what happens; see below')
@@ -57,10 +58,12 @@ function addFaultCommands(local: Command): void {
     });
   fault
     .command('list')
+    .allowExcessArguments(false)
     .description('list the faults that are active')
     .action(async () => (await loadControl()).listFaults());
   fault
     .command('clear')
+    .allowExcessArguments(false)
     .description('remove all faults')
     .action(async () => (await loadControl()).clearFaults());
 }
@@ -68,6 +71,7 @@ function addFaultCommands(local: Command): void {
 function addPaceCommands(local: Command): void {
   const pace = local
     .command('pace')
+    .allowExcessArguments(false)
     .description('change how long HealthOmics runs stay in each status; without flags, show it')
     .option('--pending <seconds>', 'at least so long in PENDING; default: as before', parseAmount)
     .option('--starting <seconds>', 'at least so long in STARTING; default: as before', parseAmount)
@@ -77,6 +81,7 @@ function addPaceCommands(local: Command): void {
     .action(async (options: PaceOptions) => (await loadControl()).changePace(options));
   pace
     .command('reset')
+    .allowExcessArguments(false)
     .description('back to half a second for each status')
     .action(async () => (await loadControl()).resetPace());
 }
@@ -102,10 +107,12 @@ export function addLocalCommands(program: Command): void {
     });
   local
     .command('info')
+    .allowExcessArguments(false)
     .description('print the addresses, accounts and keys of the running stack')
     .action(async () => (await loadControl()).info());
   local
     .command('accept-share')
+    .allowExcessArguments(false)
     .description("accept the workflow share of Bases2Fastq in the customer's account")
     .action(async () => (await loadControl()).acceptShare());
   local

@@ -8,6 +8,7 @@ import type { Pace, Stage } from '../local/omics/run.js';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 import type { LocalInfo } from '../local/stackFiles.js';
+import { CliError, EXIT } from './client/exit.js';
 import { cell, column, listTable } from './client/output.js';
 import { createSignInUrl, describeStack, requireLocalInfo } from './localInfo.js';
 
@@ -52,7 +53,12 @@ export async function addFault(operation: string, kind: string, options: FaultOp
       { field: 'kind', rule: 'ONE_OF', message: 'must not be pace: use polony local pace --next <number>' },
     ]);
   const { delay: delayMs, ...rest } = options;
-  await controlOmics(controlOf(requireLocalInfo()), 'POST', 'faults', { operation, kind, delayMs, ...rest });
+  const added = { operation, kind, delayMs, ...rest };
+  const control = controlOf(requireLocalInfo());
+  const { checkFault } = await import('../local/omics/faults.js');
+  const problem = checkFault(added);
+  if (problem !== undefined) throw new CliError(`The fault was not added: ${problem}`, EXIT.usage);
+  await controlOmics(control, 'POST', 'faults', added);
   const calls = operation === 'run' ? 'runs' : 'calls';
   const which =
     options.count === undefined ? `all ${calls}, until polony local fault clear` : `${options.count} ${calls}`;

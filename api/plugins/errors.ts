@@ -70,6 +70,14 @@ function describeViolation({ keyword, params, message }: Violation, context: str
       return { rule: 'ONE_OF', message: `must be ${String(params.allowedValue)}` };
     case 'enum':
       return { rule: 'ONE_OF', message: `must be ${(params.allowedValues as unknown[]).join(', ')}` };
+    case 'format':
+      return {
+        rule: 'FORMAT',
+        message:
+          params.format === 'date-time'
+            ? 'must be a time as RFC 3339 writes it, such as 2026-01-31T12:00:00Z'
+            : `must be a valid ${String(params.format)}`,
+      };
     case 'minProperties':
       return { rule: 'EMPTY', message: 'must have at least one field' };
     default:

@@ -1,5 +1,5 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
-import { answeredError, CliError, EXIT } from './exit.js';
+import { answeredError, CliError, EXIT, unreachable } from './exit.js';
 import type { Profile } from './profiles.js';
 
 /** A server-sent event. */
@@ -36,6 +36,7 @@ class EventFollower<T> {
   #lastEventId: string | undefined;
   /** Since when the API does not answer. A stream may be quiet for days, so silence alone does not count. */
   #awaySince: number | undefined;
+  #isReported = false;
   #retryAfterMs = 0;
   #hasEnded = false;
   readonly #times: WatchTimes;
@@ -62,6 +63,7 @@ class EventFollower<T> {
     let timer = setTimeout(() => silence.abort(), this.#times.silence);
     const resetSilence = (): void => {
       this.#awaySince = undefined;
+      this.#isReported = false;
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), this.#times.silence);
     };
@@ -77,7 +79,7 @@ class EventFollower<T> {
       }
     } catch (error) {
       if (error instanceof CliError) throw error;
-      this.#awaySince ??= Date.now();
+      this.#noteAway();
     } finally {
       clearTimeout(timer);
       silence.abort();
@@ -91,6 +93,10 @@ class EventFollower<T> {
       redirect: 'manual',
       signal,
       headers: { 'x-api-key': apiKey, ...(this.#lastEventId !== undefined && { 'last-event-id': this.#lastEventId }) },
+    }).catch((error: unknown) => {
+      const failure = unreachable(url, error);
+      this.#noteAway(failure instanceof CliError ? failure.message : `${url} does not answer`);
+      throw error;
     });
     if (response.status === 204) {
       this.#hasEnded = true;
@@ -101,8 +107,18 @@ class EventFollower<T> {
     if (response.status < 500 && response.status !== 429) throw error;
     const retryAfter = Number(response.headers.get('retry-after') ?? 0) || 0;
     this.#retryAfterMs = Math.min(MAX_RETRY_AFTER_SECONDS, retryAfter) * 1000;
-    this.#awaySince ??= Date.now();
+    this.#noteAway(error.message);
     return undefined;
+  }
+
+  /** @param reason told once, until the API answers again; absent for a stream that broke, which happens often */
+  #noteAway(reason?: string): void {
+    if (reason !== undefined && !this.#isReported) {
+      const minutes = Math.ceil(this.#times.away / 60_000);
+      process.stderr.write(`${reason}. The command tries again for up to ${minutes} minutes\n`);
+      this.#isReported = true;
+    }
+    this.#awaySince ??= Date.now();
   }
 
   #checkAway(): void {

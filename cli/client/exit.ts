@@ -89,8 +89,17 @@ export function unreachable(url: string, error: unknown): unknown {
   if (!(error instanceof TypeError) || error.cause === undefined) return error;
   const cause = error.cause as { code?: string; message?: string };
   const reason = cell(cause.code ?? cause.message ?? error.message);
-  return new CliError(
-    `${url} cannot be reached (${reason}); check the address and that the API runs`,
-    EXIT.unavailable,
-  );
+  return new CliError(`${url} cannot be reached (${reason}); ${adviceFor(reason)}`, EXIT.unavailable);
+}
+
+/** What to do about a connection that fails. @param reason a code of Node.js or OpenSSL */
+function adviceFor(reason: string): string {
+  if (/WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG/.test(reason))
+    return 'the API does not speak TLS there: use http://';
+  if (reason === 'CERT_HAS_EXPIRED') return 'the certificate of the API has expired: renew it';
+  if (reason === 'ERR_TLS_CERT_ALTNAME_INVALID')
+    return 'the certificate of the API is for another address: use that one';
+  if (/SELF_SIGNED_CERT|UNABLE_TO_(VERIFY|GET)|CERT_/.test(reason))
+    return 'its certificate is not trusted here: name a file with the certificates to trust in NODE_EXTRA_CA_CERTS';
+  return 'check the address and that the API runs';
 }

@@ -59,10 +59,14 @@ function readContent(file: string | typeof STANDARD_INPUT): string {
 /** Parses JSON, the content of a file after `@`, or standard input for `-`. @throws InvalidArgumentError */
 export function parseJson(text: string): unknown {
   const content = text === '-' ? readContent(STANDARD_INPUT) : text.startsWith('@') ? readContent(text.slice(1)) : text;
+  if (text === '-' && content.trim() === '') throw new InvalidArgumentError('standard input is empty');
   try {
     return JSON.parse(content);
-  } catch {
-    throw new InvalidArgumentError('must be JSON, @file, or - for standard input');
+  } catch (error) {
+    const where = text === '-' ? 'standard input' : text.startsWith('@') ? text.slice(1) : 'the value';
+    throw new InvalidArgumentError(
+      `${where} is no JSON: ${(error as Error).message}. Give JSON, @file, or - for standard input`,
+    );
   }
 }
 

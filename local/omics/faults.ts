@@ -68,11 +68,12 @@ export function scriptedError(kind: ErrorKind, operation: string, { principal }:
 
 /** @returns what a fault needs, if the input is not a fault. */
 export function checkFault(input: Record<string, unknown>): string | undefined {
-  const isFault =
-    (FAULT_OPERATIONS as readonly unknown[]).includes(input.operation) &&
-    (FAULT_KINDS as readonly unknown[]).includes(input.kind);
-  if (!isFault) return `A fault needs operation (${FAULT_OPERATIONS.join(', ')}) and kind (${FAULT_KINDS.join(', ')})`;
-  const { count, probability, delayMs, pace } = input;
+  const { operation, kind, count, probability, delayMs, pace } = input;
+  if (!(FAULT_OPERATIONS as readonly unknown[]).includes(operation))
+    return `operation must be one of ${FAULT_OPERATIONS.join(', ')}`;
+  if (!(FAULT_KINDS as readonly unknown[]).includes(kind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
+  if ((operation === 'run') !== (kind === 'failRun'))
+    return 'kind failRun needs the operation run, and no other kind does';
   const isBetween = (value: unknown, least: number, most: number): boolean =>
     value === undefined || (typeof value === 'number' && value >= least && value <= most);
   if (!isBetween(count, 1, Infinity)) return 'count must be a number from 1';

@@ -498,6 +498,8 @@ describe('polony download', () => {
     });
     expect(readFileSync(path.join(folderOf, 'BaseCalls/R1_C009.zip'), 'utf8')).toBe('cycle 9');
     expect((await polony(['download', 'run', 'R1', 'BaseCalls/R1_C00', '--to', to()])).stdout).toMatch(/^9 files/m);
+    const nothing = await polony(['download', 'run', 'R1', 'BaseCals/', '--to', to()]);
+    expect([nothing.code, nothing.stderr]).toEqual([3, 'No file of this run begins with BaseCals/\n']);
   });
   it('never writes outside its folder, and reports the files that it cannot write', { tags: 'long' }, async () => {
     for (const key of [

@@ -655,7 +655,12 @@ describe('simulated failures', () => {
 
   it('rejects unknown faults', async () => {
     await expect(fault({ operation: 'StartRuns', kind: 'throttle' })).rejects.toThrow('400');
-    await expect(fault({ operation: 'StartRun', kind: 'explode' as never })).rejects.toThrow('400');
+    await expect(fault({ operation: 'StartRun', kind: 'explode' as never })).rejects.toThrow('kind must be one of');
+    for (const [operation, kind] of [
+      ['run', 'throttle'],
+      ['StartRun', 'failRun'],
+    ] as const)
+      await expect(fault({ operation, kind })).rejects.toThrow('kind failRun needs the operation run');
   });
 });
 

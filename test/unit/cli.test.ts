@@ -5,8 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { watchChanges, type WatchedChange } from '../../cli/client/changes.js';
+import { unreachable } from '../../cli/client/exit.js';
 import { watchExecution, type WatchedExecution } from '../../cli/client/watch.js';
 import { cliFile } from '../testStack.js';
 
@@ -195,6 +196,37 @@ describe('a profile', () => {
     const { code, stderr } = await polony(['login', '--api-url', 'http://127.0.0.1:9'], { env, input: '\n' });
     expect([code, stderr]).toEqual([2, expect.stringContaining('The API key is empty. Type it')]);
     expect(existsSync(env.POLONY_CONFIG)).toBe(false);
+  });
+});
+
+describe('input that a command cannot use', () => {
+  const env = { POLONY_API_URL: 'http://127.0.0.1:9', POLONY_API_KEY: KEY };
+  it.each([
+    [['local', 'pace', '60'], /too many arguments/],
+    [['local', 'accept-share', 'x'], /too many arguments/],
+    [['instrument', '--bucket', 'lab', '--run-name', 'a/b'], /--run-name must be 1 to 100 letters/],
+    [['executions', 'start', '--data', '-'], /standard input is empty/],
+    [['executions', 'start', '--data', '{"flowId":'], /the value is no JSON: .+Give JSON, @file/],
+  ])('is reported with the rule: %j', async (args, rule) => {
+    const { code, stderr } = await polony(args, { env });
+    expect([code, stderr]).toEqual([2, expect.stringMatching(rule)]);
+  });
+});
+
+describe('an API that cannot be reached', () => {
+  it.each([
+    ['DEPTH_ZERO_SELF_SIGNED_CERT', 'NODE_EXTRA_CA_CERTS'],
+    ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'NODE_EXTRA_CA_CERTS'],
+    ['CERT_HAS_EXPIRED', 'renew it'],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', 'is for another address'],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', 'use http://'],
+    ['ECONNREFUSED', 'check the address'],
+  ])('is reported with what to do: %s', (code, advice) => {
+    const error = Object.assign(new TypeError('fetch failed'), { cause: { code } });
+    expect(unreachable('https://polony.lab', error)).toMatchObject({
+      message: expect.stringMatching(`https://polony.lab cannot be reached \\(${code}\\); .*${advice}`) as string,
+      exit: 7,
+    });
   });
 });
 
@@ -454,6 +486,22 @@ describe('watched changes', () => {
     });
     expect(code).not.toBe(0);
     expect(stderr).toContain('Not a topic');
+  });
+  it('say once that the API cannot be reached, and go on', async () => {
+    const api = await startFakeApi((_request, response, count) => {
+      if (count < 4) return void response.destroy();
+      response.writeHead(200, { 'content-type': 'text/event-stream' }).write('event: reset\ndata: {}\n\n');
+    });
+    const write = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    cleanups.push(() => write.mockRestore());
+    const times = { away: 120_000, silence: 10_000, pause: 1 };
+    for await (const change of watchChanges({ url: api.url, apiKey: KEY }, { topics: 'runs' }, times)) {
+      expect(change).toEqual({ event: 'reset' });
+      break;
+    }
+    expect(write.mock.calls).toEqual([
+      [expect.stringMatching(/^http.* cannot be reached \(.+\); .*\. The command tries again for up to 2 minutes\n$/)],
+    ]);
   });
   it('print a line each', async () => {
     const change = { topic: 'executions', id: ID, status: 'EXECUTION_STATUS_FAILED', timeChanged: 'T' };

@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { EXIT } from '../exit.js';
+import { CliError, EXIT } from '../exit.js';
 import { addConnectionFlags, parseConcurrency } from '../flags.js';
 import { cell, print } from '../output.js';
 import { type ConnectionOptions, connectionOf } from '../profiles.js';
@@ -67,6 +67,11 @@ async function runDownload(
     { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: abortOnSignal() },
   ).finally(bar.stop);
   print(flags.json === true, report, () => describeDownload(report));
+  if (prefix !== undefined && report.files + report.skipped + report.failed.length === 0)
+    throw new CliError(
+      `No file of this ${kind === 'storage' ? 'storage connection' : kind} begins with ${cell(prefix)}`,
+      EXIT.notFound,
+    );
   if (report.failed.length === 0) return;
   if (flags.json !== true)
     for (const { path, reason } of report.failed) process.stderr.write(`${cell(path)}: ${reason}\n`);
