@@ -33,10 +33,10 @@ const WARM_UP = { pages: 150, found: 2000 };
 /** So many of the slowest pages of a row are measured more often, since the slowest of many is so by chance otherwise. */
 const SLOWEST = 3;
 /** Short ones, since the speed of a machine drifts within seconds. */
-const MORE_ROUNDS = 21;
+const MORE_ROUNDS = 13;
 const REACH = 0.7;
 /** After so many milliseconds, no more is measured. */
-const MOST_MS = 60_000;
+const MOST_MS = 62_000;
 
 const GROUPS = ['first page', 'middle page', 'last page', 'filter', 'order'] as const;
 

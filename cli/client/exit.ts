@@ -99,7 +99,8 @@ function adviceFor(reason: string): string {
   if (reason === 'CERT_HAS_EXPIRED') return 'the certificate of the API has expired: renew it';
   if (reason === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return 'the certificate of the API is for another address: use that one';
-  if (/SELF_SIGNED_CERT|UNABLE_TO_(VERIFY|GET)|CERT_/.test(reason))
+  if (reason === 'CERT_NOT_YET_VALID') return 'the certificate of the API is not valid yet: check the clock';
+  if (/SELF_SIGNED_CERT|UNABLE_TO_(VERIFY_LEAF|GET_ISSUER)|^CERT_UNTRUSTED$/.test(reason))
     return 'its certificate is not trusted here: name a file with the certificates to trust in NODE_EXTRA_CA_CERTS';
   return 'check the address and that the API runs';
 }

@@ -70,10 +70,10 @@ async function loginTo({
     throw new CliError('Give --api-url, or --local for the local stack of this folder', EXIT.usage);
   // Before the user types a key.
   warnIfPlain(apiUrl);
-  const given = apiKey ?? process.env.POLONY_API_KEY ?? (await askForKey());
+  const given = apiKey ?? (process.env.POLONY_API_KEY || (await askForKey()));
   if (given.trim() === '')
     throw new CliError(
-      'The API key is empty. Type it when polony login asks, or write it to its standard input',
+      'The API key is empty. Type it when polony login asks, write it to its standard input, or set POLONY_API_KEY',
       EXIT.usage,
     );
   return { apiUrl, apiKey: given };

@@ -72,8 +72,10 @@ export function checkFault(input: Record<string, unknown>): string | undefined {
   if (!(FAULT_OPERATIONS as readonly unknown[]).includes(operation))
     return `operation must be one of ${FAULT_OPERATIONS.join(', ')}`;
   if (!(FAULT_KINDS as readonly unknown[]).includes(kind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
-  if ((operation === 'run') !== (kind === 'failRun'))
-    return 'kind failRun needs the operation run, and no other kind does';
+  const needed = kind === 'failRun' ? 'run' : kind === 'pace' ? 'StartRun' : undefined;
+  if (needed !== undefined && operation !== needed && operation !== '*')
+    return `kind ${String(kind)} needs the operation ${needed}`;
+  if (operation === 'run' && kind !== 'failRun') return 'operation run needs the kind failRun';
   const isBetween = (value: unknown, least: number, most: number): boolean =>
     value === undefined || (typeof value === 'number' && value >= least && value <= most);
   if (!isBetween(count, 1, Infinity)) return 'count must be a number from 1';

@@ -656,11 +656,13 @@ describe('simulated failures', () => {
   it('rejects unknown faults', async () => {
     await expect(fault({ operation: 'StartRuns', kind: 'throttle' })).rejects.toThrow('400');
     await expect(fault({ operation: 'StartRun', kind: 'explode' as never })).rejects.toThrow('kind must be one of');
-    for (const [operation, kind] of [
-      ['run', 'throttle'],
-      ['StartRun', 'failRun'],
-    ] as const)
-      await expect(fault({ operation, kind })).rejects.toThrow('kind failRun needs the operation run');
+    await expect(fault({ operation: 'run', kind: 'throttle' })).rejects.toThrow('operation run needs the kind failRun');
+    await expect(fault({ operation: 'StartRun', kind: 'failRun' })).rejects.toThrow(
+      'kind failRun needs the operation run',
+    );
+    await expect(fault({ operation: 'GetRun', kind: 'pace' })).rejects.toThrow(
+      'kind pace needs the operation StartRun',
+    );
   });
 });
 

@@ -67,9 +67,11 @@ async function runDownload(
     { to: flags.to, concurrency: flags.concurrency, onProgress: bar.update, signal: abortOnSignal() },
   ).finally(bar.stop);
   print(flags.json === true, report, () => describeDownload(report));
-  if (prefix !== undefined && report.files + report.skipped + report.failed.length === 0)
+  if (prefix !== undefined && prefix !== '' && report.files + report.skipped + report.failed.length === 0)
     throw new CliError(
-      `No file of this ${kind === 'storage' ? 'storage connection' : kind} begins with ${cell(prefix)}`,
+      kind === 'storage'
+        ? `There is no file in the folder ${cell(prefix)} of this storage connection`
+        : `No file of this ${kind} begins with ${cell(prefix)}`,
       EXIT.notFound,
     );
   if (report.failed.length === 0) return;
@@ -107,7 +109,10 @@ export function addTransferCommands(program: Command): void {
       )
       .addArgument(new Argument('<kind>', 'what to download').choices(['run', 'execution', 'storage']))
       .argument('<id-or-name>', 'its ID or name')
-      .argument('[prefix]', 'download only what starts with this, relative to the resource')
+      .argument(
+        '[prefix]',
+        'download only what starts with this, relative to the resource; of a storage connection, a folder',
+      )
       .option('--to <folder>', 'target folder', '.')
       .option('--concurrency <number>', 'number of files at once', parseConcurrency, 8),
   ).action(runDownload);
