@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
+import pg from 'pg';
 import {
   adminClients,
   apiClient,
@@ -64,6 +65,15 @@ export async function runConcurrently<T>(count: number, each: (at: number) => Pr
     }),
   );
   return results;
+}
+
+/** Kills the worker, and forgets its leases, so that the next one need not wait until they expire. */
+export async function killWorker({ worker, info }: Stack): Promise<void> {
+  worker!.kill();
+  await worker!.exited;
+  const db = new pg.Client({ connectionString: info.databaseUrl });
+  await db.connect();
+  await db.query('delete from leases').finally(() => db.end());
 }
 
 /**

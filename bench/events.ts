@@ -1,10 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
-import pg from 'pg';
 import { adminClients, type CustomerAccount } from '../cli/customer.js';
 import { runUploadedText, type SimulatedRun, simulateInstrument } from '../local/instrument.js';
 import type { EmulatedRun } from '../local/omics/run.js';
-import { type BenchStack, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
+import { type BenchStack, killWorker, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
 import { median, type Report } from './report.js';
 
 /** Runs of each side, which are followed at the same time. */
@@ -47,7 +46,8 @@ export async function events(report: Report): Promise<void> {
         const byPoll = await runs.follow('POLL', RUNS.byPoll, async () => undefined);
         bench.stack.env.POLONY_UPLOAD_POLL_SECONDS = NEVER;
         bench.stack.env.POLONY_RUN_POLL_SECONDS = '3600';
-        await restartWorker(bench);
+        await killWorker(bench.stack);
+        await bench.stack.startWorker();
         report.say('  by events');
         const byEvent = await runs.follow('EVENT', RUNS.byEvent, (event) => post(bench, event));
         for (const { of, name } of WAITS) {
@@ -81,16 +81,6 @@ export async function events(report: Report): Promise<void> {
       }
     },
   );
-}
-
-/** Starts another worker, which need not wait until the leases of the one before expire. */
-async function restartWorker({ stack }: BenchStack): Promise<void> {
-  stack.worker!.kill();
-  await stack.worker!.exited;
-  const db = new pg.Client({ connectionString: stack.info.databaseUrl });
-  await db.connect();
-  await db.query('delete from leases').finally(() => db.end());
-  await stack.startWorker();
 }
 
 async function post({ stack }: BenchStack, event: object): Promise<void> {

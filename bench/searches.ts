@@ -12,6 +12,7 @@ import { insertStorageConnection } from '../store/connections/storage.js';
 import { announceStorageChange } from '../store/connections/storageSearch.js';
 import { closeDatabase, type Db, openDatabase } from '../store/database.js';
 import { insertRuns } from '../store/runs/discovery.js';
+import { killWorker } from './benchStack.js';
 import { buildFolder } from './build.js';
 import { median, type Report } from './report.js';
 import { cpuOf } from './usage.js';
@@ -114,11 +115,9 @@ export async function searches(report: Report): Promise<void> {
       s3.send(new PutObjectCommand({ Bucket: account.bucket, Key, Body: Buffer.alloc(0) })),
     );
     await actionRows(report, db, new Client({ connection }), stack.worker!);
-    stack.worker!.kill();
-    await stack.worker!.exited;
+    await killWorker(stack);
     stack.env.POLONY_DISCOVER_SECONDS = String(INTERVAL_SECONDS.measured);
     stack.env.POLONY_SWEEP_SECONDS = '60';
-    await db.deleteFrom('leases').execute();
     await cpuRow(report, db, await stack.startWorker(), stack.temporal.pid!);
   } finally {
     s3.destroy();

@@ -7,7 +7,7 @@ import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 import { WAKE_CHANNEL } from '../store/events.js';
 import { Orchestrator } from '../temporal/client.js';
-import { type BenchStack, runConcurrently, until, withBenchStack } from './benchStack.js';
+import { type BenchStack, killWorker, runConcurrently, until, withBenchStack } from './benchStack.js';
 import { median, percentile, type Report } from './report.js';
 import { cpuOf, usageOf } from './usage.js';
 import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
@@ -354,9 +354,7 @@ class Watching {
   /** Polls of a few runs where events arrive, with an interval of a second, so that they need not be awaited for long. */
   async #measurePollsWithEvents(): Promise<void> {
     const { stack } = this.#bench;
-    stack.worker!.kill();
-    await stack.worker!.exited;
-    await this.#db.query('delete from leases');
+    await killWorker(stack);
     await this.#db.query(
       `delete from watches where execution_id not in
          (select execution_id from watches where from_status = 'RUNNING' limit ${WITH_EVENTS})`,

@@ -40,7 +40,6 @@ const loadControl = () => import('./localControl.js');
 function addFaultCommands(local: Command): void {
   const fault = local
     .command('fault')
-    .allowExcessArguments(false)
     .description('make calls of the local HealthOmics, or its runs, fail; without arguments, list the faults')
     .argument('[operation]', 'StartRun, GetRun, …, run, or * for all operations')
     .argument('[kind]', 'what happens; see below')
@@ -58,12 +57,10 @@ function addFaultCommands(local: Command): void {
     });
   fault
     .command('list')
-    .allowExcessArguments(false)
     .description('list the faults that are active')
     .action(async () => (await loadControl()).listFaults());
   fault
     .command('clear')
-    .allowExcessArguments(false)
     .description('remove all faults')
     .action(async () => (await loadControl()).clearFaults());
 }
@@ -71,7 +68,6 @@ function addFaultCommands(local: Command): void {
 function addPaceCommands(local: Command): void {
   const pace = local
     .command('pace')
-    .allowExcessArguments(false)
     .description('change how long HealthOmics runs stay in each status; without flags, show it')
     .option('--pending <seconds>', 'at least so long in PENDING; default: as before', parseAmount)
     .option('--starting <seconds>', 'at least so long in STARTING; default: as before', parseAmount)
@@ -81,7 +77,6 @@ function addPaceCommands(local: Command): void {
     .action(async (options: PaceOptions) => (await loadControl()).changePace(options));
   pace
     .command('reset')
-    .allowExcessArguments(false)
     .description('back to half a second for each status')
     .action(async () => (await loadControl()).resetPace());
 }
@@ -99,7 +94,6 @@ export function addLocalCommands(program: Command): void {
       'run a local stack until you press Ctrl-C; its commands control the stack that runs in this folder (POLONY_HOME)',
     )
     .enablePositionalOptions()
-    .allowExcessArguments()
     .action(async () => {
       const [unknown] = local.args;
       if (unknown !== undefined) local.error(`error: unknown command '${unknown}'; see polony local --help`);
@@ -107,12 +101,10 @@ export function addLocalCommands(program: Command): void {
     });
   local
     .command('info')
-    .allowExcessArguments(false)
     .description('print the addresses, accounts and keys of the running stack')
     .action(async () => (await loadControl()).info());
   local
     .command('accept-share')
-    .allowExcessArguments(false)
     .description("accept the workflow share of Bases2Fastq in the customer's account")
     .action(async () => (await loadControl()).acceptShare());
   local
@@ -130,6 +122,8 @@ export function addLocalCommands(program: Command): void {
     );
   addFaultCommands(local);
   addPaceCommands(local);
+  // For its own error. Commands inherit this when they are added, so it comes after them.
+  local.allowExcessArguments();
   addInstrument(program);
 }
 

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { AcceptShareCommand, ListSharesCommand, OmicsClient, type ShareDetails } from '@aws-sdk/client-omics';
 import { InputError } from '../domain/errors.js';
 import { controlOmics, type OmicsControl } from '../local/omics/control.js';
-import type { Fault } from '../local/omics/faults.js';
+import { checkFault, type Fault } from '../local/omics/faults.js';
 import type { Pace, Stage } from '../local/omics/run.js';
 import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
@@ -55,7 +55,6 @@ export async function addFault(operation: string, kind: string, options: FaultOp
   const { delay: delayMs, ...rest } = options;
   const added = { operation, kind, delayMs, ...rest };
   const control = controlOf(requireLocalInfo());
-  const { checkFault } = await import('../local/omics/faults.js');
   const problem = checkFault(added);
   if (problem !== undefined) throw new CliError(`The fault was not added: ${problem}`, EXIT.usage);
   await controlOmics(control, 'POST', 'faults', added);

@@ -224,7 +224,7 @@ export function closeDatabase(db: Db): Promise<void> {
 }
 
 /** Waits until something is closed, for two seconds at most. */
-export async function untilClosed(closing: Promise<void>): Promise<void> {
+export async function untilClosed(closing: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_MS)));
   await Promise.race([closing.catch(() => undefined), late]);

@@ -8,7 +8,7 @@ import { recordBlocked, type StepDependencies } from './context.js';
  * Makes AWS calls for an execution with the session of its provider. Writes to the execution what blocks the calls, and
  * clears that once they succeed.
  * @param call the call that a failure is about.
- * @param throwIfLost throws where another process does this by now, and nothing may be written
+ * @param throwIfLost throws where another process watches the run by now, so that this one must write nothing
  * @throws ApplicationFailure that says whether the workflow retries, waits for a person or fails.
  */
 export async function withAwsErrors<T>(

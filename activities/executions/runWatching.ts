@@ -109,7 +109,7 @@ export class RunWatching {
     for (const { stop } of this.#watched.values()) stop.abort();
     this.budget.close();
     // None of them keeps a process that ends: leases expire, and reads change nothing.
-    await untilClosed(Promise.all([this.#renewing, this.#sharing]).then(() => undefined));
+    await untilClosed(Promise.all([this.#renewing, this.#sharing]));
     await untilClosed(this.#leases.close());
     await untilClosed(Promise.resolve(this.#loading));
   }

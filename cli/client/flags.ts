@@ -47,23 +47,25 @@ export function parseList(text: string, before: string[] = []): string[] {
 
 const STANDARD_INPUT = 0;
 
+const nameOf = (file: string | typeof STANDARD_INPUT): string => (file === STANDARD_INPUT ? 'standard input' : file);
+
 function readContent(file: string | typeof STANDARD_INPUT): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    const name = file === STANDARD_INPUT ? 'standard input' : file;
-    throw new InvalidArgumentError(`${name} cannot be read: ${(error as Error).message}`);
+    throw new InvalidArgumentError(`${nameOf(file)} cannot be read: ${(error as Error).message}`);
   }
 }
 
 /** Parses JSON, the content of a file after `@`, or standard input for `-`. @throws InvalidArgumentError */
 export function parseJson(text: string): unknown {
-  const content = text === '-' ? readContent(STANDARD_INPUT) : text.startsWith('@') ? readContent(text.slice(1)) : text;
-  if (text === '-' && content.trim() === '') throw new InvalidArgumentError('standard input is empty');
+  const file = text === '-' ? STANDARD_INPUT : text.startsWith('@') ? text.slice(1) : undefined;
+  const content = file === undefined ? text : readContent(file);
+  if (file === STANDARD_INPUT && content.trim() === '') throw new InvalidArgumentError('standard input is empty');
   try {
     return JSON.parse(content);
   } catch (error) {
-    const where = text === '-' ? 'standard input' : text.startsWith('@') ? text.slice(1) : 'the value';
+    const where = file === undefined ? 'the value' : nameOf(file);
     throw new InvalidArgumentError(
       `${where} is no JSON: ${(error as Error).message}. Give JSON, @file, or - for standard input`,
     );

@@ -4,7 +4,7 @@ import { type FilterText, parseFilterValue } from './values.js';
 /** Longest filter, in characters, and most terms and values in a filter. */
 const FILTER_LIMITS = { characters: 2000, terms: 30, values: 100 };
 const OPERATORS: readonly FilterOperator[] = ['!=', '>=', '<=', ':', '>', '<'];
-/** One that begins with a dot is a part of one, as documentation shortens them. There is none, which the error says. */
+/** The documentation shortens some keywords to a dot and their end. Those are not keywords, and the error says so. */
 const KEYWORD = /^\.?[A-Za-z][A-Za-z0-9_.]*/;
 
 /**

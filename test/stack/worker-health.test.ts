@@ -1,7 +1,6 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -14,6 +13,7 @@ import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
 import { databaseUrl, TEMPLATE } from '../sharedPostgres.js';
+import { startSilentServer } from '../silentServer.js';
 import { waitFor } from '../support.js';
 import { cliFile } from '../testStack.js';
 
@@ -74,24 +74,6 @@ async function startWorker(url: string, temporalAddress = temporal.address, env:
     return exited;
   };
   return { check, stop, exited, readLog: () => log };
-}
-
-/** A server that accepts connections and never answers. */
-async function startSilentServer(): Promise<{ address: string; connections: () => number; close: () => void }> {
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
-    connections: () => sockets.size,
-    close: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
 }
 
 describe('a worker', { tags: 'long' }, () => {
