@@ -9,6 +9,8 @@ import { cpuOf, usageOf } from './usage.js';
 /** Rounds of executions and of bare workflows, one after the other, and how many there are in each. */
 const ROUNDS = 3;
 const EACH = 30;
+/** Of each, before the first round: V8 compiles what runs often only after a while. */
+const WARM_UP = 60;
 /** A workflow that polls a run for four hours, every 30 seconds: a timer and an activity each. */
 const POLLING_ACTIONS = 1 + 2 * ((4 * 3600) / 30);
 
@@ -68,12 +70,12 @@ async function measure(report: Report, bench: BenchStack): Promise<void> {
   await worker.runUntil(async () => {
     // The first ones warm up both sides. Some are seen running, and have an activity more.
     const counts: number[] = [];
-    for (const id of await runConcurrently(20, execute))
+    for (const id of await runConcurrently(WARM_UP, execute))
       counts.push(countActivities(await historyOf(`execution/${id}`)));
     const activities = Math.round(median(counts));
     const oneBare = (): Promise<string> => executeBare(activities);
-    await runConcurrently(20, oneBare);
-    report.say(`  both sides are warm; activities of executions: ${counts.sort().join(' ')}`);
+    await runConcurrently(WARM_UP, oneBare);
+    report.say(`  both sides are warm; activities of executions: ${Math.min(...counts)} to ${Math.max(...counts)}`);
     const rates = { ours: [] as number[], bare: [] as number[] };
     const cpu = { ours: [] as number[], bare: [] as number[] };
     const parts: Record<string, number> = {

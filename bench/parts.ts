@@ -4,6 +4,8 @@ import type { Report } from './report.js';
 export interface Part {
   /** After so many minutes, the part counts as one that hangs. */
   minutes: number;
+  /** Whether it runs at the same time as the part before. Parts that mostly wait do not disturb each other. */
+  besideLast?: true;
   run: (report: Report) => Promise<void>;
 }
 
@@ -37,17 +39,23 @@ export const PARTS: Readonly<Record<string, Part>> = {
     minutes: 4,
     run: async (report) => (await import('./storage/index.js')).storage(report),
   },
-  searches: {
-    minutes: 4,
-    run: async (report) => (await import('./searches.js')).searches(report),
-  },
   executions: {
     minutes: 4,
     run: async (report) => (await import('./executions.js')).executions(report),
   },
+  searches: {
+    minutes: 4,
+    run: async (report) => (await import('./searches.js')).searches(report),
+  },
   events: {
     minutes: 3,
+    besideLast: true,
     run: async (report) => (await import('./events.js')).events(report),
+  },
+  idle: {
+    minutes: 4,
+    besideLast: true,
+    run: async (report) => (await import('./idle.js')).idle(report),
   },
   accounts: {
     minutes: 3,

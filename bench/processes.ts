@@ -4,7 +4,6 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { setTimeout as pause } from 'node:timers/promises';
 import { createGuardian } from '../local/guardian.js';
 import { freePort } from '../local/ports.js';
 import { startStack, type Stack } from '../local/stack.js';
@@ -19,10 +18,6 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** How often each process, and the whole stack, is started. */
 const PROCESS_STARTS = 3;
 const STACK_STARTS = 2;
-/** Pause after a start until a process has done its first work. */
-const SETTLED_MS = 5_000;
-/** How long idle processes are measured: some of what they do comes once a minute. */
-const MEASURED_MS = 60_000;
 /** A start that takes so long counts as one that failed. The first one may build the console. */
 const START_MS = 90_000;
 const INSTALL_MS = 60_000;
@@ -56,23 +51,17 @@ async function timeStart(
   }
 }
 
-/** Measures processes while they do nothing, and how long they take to start. */
+/** Measures how long processes, the whole stack and `npm ci` take. */
 export async function processes(report: Report): Promise<void> {
   const folder = mkdtempSync(path.join(tmpdir(), 'polony-bench-'));
   try {
     await measureSecondStart(report, path.join(folder, 'second'));
-    const stack = await startStack({ stateDir: path.join(folder, 'idle'), build: buildFolder() });
-    try {
-      // The processes settle while others start; only afterwards is anything measured that is idle.
-      await measureProcessStarts(report, stack);
-      await measureIdle(report, stack);
-      // Last, since the rows need no more time then. It ends before this part must.
-      const timeoutMs = Math.min(INSTALL_MS, report.secondsLeft() * 1000 - 5000);
-      if (timeoutMs > 0) await measureInstall(report, path.join(folder, 'install'), timeoutMs);
-      else report.note('npm ci was not measured: no time was left');
-    } finally {
-      await stack.stop();
-    }
+    const stack = await startStack({ stateDir: path.join(folder, 'started'), build: buildFolder() });
+    await measureProcessStarts(report, stack).finally(() => stack.stop());
+    // Last, since the rows need no more time then. It ends before this part must.
+    const timeoutMs = Math.min(INSTALL_MS, report.secondsLeft() * 1000 - 5000);
+    if (timeoutMs > 0) await measureInstall(report, path.join(folder, 'install'), timeoutMs);
+    else report.note('npm ci was not measured: no time was left');
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -168,48 +157,4 @@ async function measureInstall(report: Report, folder: string, timeoutMs: number)
   } catch (error) {
     report.note(`npm ci was not measured: ${(error as Error).message.split('\n')[0]!.slice(0, 200)}`);
   }
-}
-
-/** CPU and memory of each process of a local stack without connections. */
-async function measureIdle(report: Report, stack: Stack): Promise<void> {
-  report.say('\nidle processes');
-  await pause(SETTLED_MS);
-  const pids = stack.info.pids;
-  const usage = (): Record<string, { memory: number; cpu: number }> =>
-    Object.fromEntries(Object.entries(pids).map(([name, pid]) => [name, usageOf(pid)]));
-  const before = usage();
-  await pause(MEASURED_MS);
-  const after = usage();
-  const share = (name: string): number => ((after[name]!.cpu - before[name]!.cpu) / MEASURED_MS) * 100_000;
-  for (const [name, most] of [
-    ['api', 120],
-    ['worker', 150],
-  ] as const) {
-    const value = after[name]!.memory;
-    report.row({
-      name: `memory of an idle ${name === 'api' ? 'API' : name}`,
-      unit: 'MiB',
-      value,
-      against: most,
-      of: 'the target',
-      ratio: value / most,
-      reach: `at most ${most} MiB`,
-      met: value <= most,
-    });
-  }
-  const value = share('api') + share('worker');
-  report.row({
-    name: 'CPU of an idle API and worker',
-    unit: '% of a core',
-    value,
-    against: 1,
-    of: `the target; the Temporal dev server beside them uses ${share('temporal').toFixed(1)} %`,
-    ratio: value,
-    reach: 'at most 1 %',
-    met: value <= 1,
-  });
-  const each = Object.keys(pids)
-    .filter((name) => name !== 'polony')
-    .map((name) => `${name} ${share(name).toFixed(1)} % and ${after[name]!.memory.toFixed(0)} MiB`);
-  report.note(`idle processes of a local stack without connections, CPU of a core and memory: ${each.join(', ')}`);
 }

@@ -12,8 +12,8 @@ import { lineOf, writeReport } from './report.js';
 import type { Row } from './row.js';
 import { MEMORY } from './transfers/setup.js';
 
-// npm run bench [-- --only <part>]: runs the parts one after the other. Each has a process of its own, so that one that
-// hangs or fails takes nothing with it.
+// npm run bench [-- --only <part> …]: runs the parts one after the other, and some beside each other. Each has a process
+// of its own, so that one that hangs or fails takes nothing with it.
 
 /** The whole bench ends within so many minutes, with what was measured by then. */
 const MOST_MINUTES = 20;
@@ -23,8 +23,8 @@ const ends = Date.now() + MOST_MINUTES * 60_000 - 2 * STOP_MS;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const rows: Row[] = [];
-/** The part that is running. */
-let running: ChildProcess | undefined;
+/** The parts that are running. */
+const running = new Set<ChildProcess>();
 let isInterrupted = false;
 const notes = [`${cpus().length} cores and ${Math.round(totalmem() / 2 ** 30)} GiB; this machine runs both sides`];
 
@@ -43,7 +43,7 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
       env: { ...process.env, TMPDIR: folder },
     },
   );
-  running = child;
+  running.add(child);
   let isDone = false;
   child.on('message', (message: PartMessage) => {
     if ('say' in message) say(message.say);
@@ -62,7 +62,7 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   }, milliseconds);
   const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
-  running = undefined;
+  running.delete(child);
   // What was killed may still be ending.
   rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   removeFromMemory(child.pid!);
@@ -83,26 +83,28 @@ function removeFromMemory(pid: number): void {
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     isInterrupted = true;
-    if (running?.connected === true) running.disconnect();
+    for (const child of running) if (child.connected) child.disconnect();
   });
 
-const { only } = parseArgs({ options: { only: { type: 'string' } } }).values;
-if (only !== undefined && PARTS[only] === undefined) {
-  process.stderr.write(`--only: there is no part ${only}. The parts are ${Object.keys(PARTS).join(', ')}\n`);
-  process.exit(2);
-}
+const { only } = parseArgs({ options: { only: { type: 'string', multiple: true } } }).values;
+for (const name of only ?? [])
+  if (PARTS[name] === undefined) {
+    process.stderr.write(`--only: there is no part ${name}. The parts are ${Object.keys(PARTS).join(', ')}\n`);
+    process.exit(2);
+  }
 say('Building polony from its sources, if they have changed');
 const build = await buildOnce();
 const durations: string[] = [];
-for (const [name, { minutes }] of Object.entries(PARTS)) {
-  if (isInterrupted || (only !== undefined && name !== only)) continue;
+
+/** Runs a part, and says how long it took and what went wrong. */
+async function measurePart(name: string, minutes: number): Promise<void> {
   say(`\n${name}`);
   const began = performance.now();
   const problem = await runPart(name, minutes);
   const seconds = Math.round((performance.now() - began) / 1000);
   say(`${name}: ${seconds} s`);
   durations.push(`${name} ${seconds} s`);
-  if (problem === undefined) continue;
+  if (problem === undefined) return;
   say(`${name}: ${problem}`);
   rows.push({
     name: `${name}: the rows that are missing`,
@@ -116,6 +118,15 @@ for (const [name, { minutes }] of Object.entries(PARTS)) {
     problem,
   });
 }
+
+const groups: [name: string, minutes: number][][] = [];
+for (const [name, { minutes, besideLast }] of Object.entries(PARTS)) {
+  if (only?.includes(name) === false) continue;
+  if (besideLast === true && groups.length > 0) groups.at(-1)!.push([name, minutes]);
+  else groups.push([[name, minutes]]);
+}
+for (const group of groups)
+  if (!isInterrupted) await Promise.all(group.map(([name, minutes]) => measurePart(name, minutes)));
 notes.push(`duration of each part: ${durations.join(', ')}`);
 if (isInterrupted) process.exit(130);
-writeReport(rows, notes, only === undefined ? 'report' : `report-${only}`);
+writeReport(rows, notes, ['report', ...(only ?? [])].join('-'));

@@ -23,7 +23,7 @@ const CONNECTIONS = 500;
  * the row asks for twice as many, since the rest of Temporal and the worker varies by as much as searches take. With less
  * than 30 s, each search would list everything.
  */
-const ROUNDS = 2;
+const ROUNDS = 3;
 const INTERVAL_SECONDS = { ofRow: 60, measured: 30 };
 const WINDOW_MS = 9000;
 const SETTLED_MS = 2000;

@@ -104,8 +104,10 @@ const TRIED: readonly { rows: readonly string[]; approaches: readonly string[] }
     rows: ['memory of an idle worker'],
     approaches: [
       'one file for each process: from 230 to 150 MB where it was measured first',
+      'two arenas of glibc for all threads (`MALLOC_ARENA_MAX`): 138 MiB instead of 152',
       "Temporal's client within the file of the API: 175 to 190 MiB instead of 164 to 173",
       'smaller code (minified): 165 to 170 MiB instead of 164 to 173',
+      'a collection of garbage by polony after the first half a minute: V8 has done it before, and nothing changes',
       "the SDK's thread for workflows loads Temporal's packages a second time, which the SDK does not let us change",
     ],
   },

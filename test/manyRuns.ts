@@ -191,6 +191,8 @@ async function connect(url: string): Promise<pg.Client> {
   // Without the triggers, which would tell of each row, and the checks of foreign keys.
   await client.query('set session_replication_role = replica');
   await client.query("set maintenance_work_mem = '2GB'");
+  // The other connection uses the other core.
+  await client.query('set max_parallel_maintenance_workers = 0');
   return client;
 }
 
