@@ -7,7 +7,7 @@ import { type BenchStack, killWorker, runConcurrently, smallRun, until, withBenc
 import { median, type Report } from './report.js';
 
 /** Runs of each side, which are followed at the same time. */
-const RUNS = { byPoll: 17, byEvent: 6 };
+const RUNS = { byPoll: 17, byEvent: 11 };
 /**
  * Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. What happens to the runs is
  * spread over that time. polony handles one event in less time than there is until the next.
@@ -33,8 +33,6 @@ export async function events(report: Report): Promise<void> {
         POLONY_EVENTS_KEY: EVENTS_KEY,
         POLONY_UPLOAD_POLL_SECONDS: String(POLL_SECONDS),
         POLONY_RUN_POLL_SECONDS: String(POLL_SECONDS),
-        // More uploads end within a few seconds here than in a day of a lab: none of them waits for its turn.
-        POLONY_START_RUNS_PER_SECOND: '100',
       },
       omics: { pace: { PENDING: 0, STARTING: 0, RUNNING: 3_600_000, STOPPING: 0 } },
       autoStart: true,

@@ -56,9 +56,7 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
   let isLate = false;
   const timer = setTimeout(() => {
     isLate = true;
-    // It kills what it has started.
-    child.disconnect();
-    setTimeout(() => child.kill('SIGKILL'), STOP_MS).unref();
+    stop(child);
   }, milliseconds);
   const [code] = (await once(child, 'exit')) as [number | null];
   clearTimeout(timer);
@@ -72,6 +70,12 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
     : `it ended with ${code ?? 'a signal'}`;
 }
 
+/** A part that loses its connection kills what it has started, and ends. */
+function stop(child: ChildProcess): void {
+  if (child.connected) child.disconnect();
+  setTimeout(() => child.kill('SIGKILL'), STOP_MS).unref();
+}
+
 /** Removes what a part has left in memory; see `unchanged`. */
 function removeFromMemory(pid: number): void {
   if (!existsSync(MEMORY)) return;
@@ -83,7 +87,7 @@ function removeFromMemory(pid: number): void {
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     isInterrupted = true;
-    for (const child of running) if (child.connected) child.disconnect();
+    for (const child of running) stop(child);
   });
 
 const { only } = parseArgs({ options: { only: { type: 'string', multiple: true } } }).values;
@@ -119,14 +123,14 @@ async function measurePart(name: string, minutes: number): Promise<void> {
   });
 }
 
-const groups: [name: string, minutes: number][][] = [];
-for (const [name, { minutes, besideLast }] of Object.entries(PARTS)) {
-  if (only?.includes(name) === false) continue;
-  if (besideLast === true && groups.length > 0) groups.at(-1)!.push([name, minutes]);
-  else groups.push([[name, minutes]]);
+const groups: string[][] = [];
+for (const [name, { besideLast }] of Object.entries(PARTS))
+  if (besideLast === true) groups.at(-1)!.push(name);
+  else groups.push([name]);
+for (const group of groups) {
+  const asked = group.filter((name) => only?.includes(name) !== false);
+  if (!isInterrupted) await Promise.all(asked.map((name) => measurePart(name, PARTS[name]!.minutes)));
 }
-for (const group of groups)
-  if (!isInterrupted) await Promise.all(group.map(([name, minutes]) => measurePart(name, minutes)));
 notes.push(`duration of each part: ${durations.join(', ')}`);
 if (isInterrupted) process.exit(130);
 writeReport(rows, notes, ['report', ...(only ?? [])].join('-'));

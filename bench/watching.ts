@@ -33,9 +33,7 @@ const MOST_KB = 100;
 /** GetRun calls a second in one account, as by default: from 480 watched runs on, there are no more. */
 const GET_RUNS_PER_SECOND = 8;
 /** How long polls are measured where there are no waiters beside them. Of the waiters, one round is measured. */
-const POLLING_SECONDS = 20;
-/** The CPU of a worker is the median of so long windows: in some, V8 collects the garbage of many polls. */
-const WINDOW_SECONDS = 5;
+const POLLING_SECONDS = 30;
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
 const WARM_UP = { polls: 1000, again: 300, perSecond: 150 };
 /** Runs that are watched where events arrive. */
@@ -152,17 +150,6 @@ class Starter {
     });
     return measured!;
   }
-}
-
-/** @returns the CPU of a process in each of so many windows, as shares of a core */
-async function measureShares(pid: number, windows: number): Promise<number[]> {
-  const shares: number[] = [];
-  while (shares.length < windows) {
-    const [began, before] = [performance.now(), cpuOf(pid)];
-    await pause(WINDOW_SECONDS * 1000);
-    shares.push((cpuOf(pid) - before) / ((performance.now() - began) / 1000));
-  }
-  return shares;
 }
 
 class Watching {
@@ -425,13 +412,12 @@ class Watching {
     try {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
+      const before = cpuOf(worker);
+      const began = performance.now();
       const polling = this.#causePolls(seconds * GET_RUNS_PER_SECOND, GET_RUNS_PER_SECOND);
-      const [shares, used] = await Promise.all([
-        measureShares(worker, seconds / WINDOW_SECONDS),
-        waiters?.measure(polling),
-        polling,
-      ]);
-      const cpu = median(shares);
+      const used = await waiters?.measure(polling);
+      await polling;
+      const cpu = (cpuOf(worker) - before) / ((performance.now() - began) / 1000);
       // Beside waiters, nobody can tell who has called.
       const isBusy = waiters !== undefined || this.#getRuns() - calls >= 0.8 * seconds * GET_RUNS_PER_SECOND;
       return { cpu, hasPolled: hasPolled && isBusy, ...(used && { waiters: used }) };

@@ -58,7 +58,7 @@ export async function addFault(operation: string, kind: string, options: FaultOp
   const problem = checkFault(added);
   if (problem !== undefined) throw new CliError(`The fault was not added: ${problem}`, EXIT.usage);
   await controlOmics(control, 'POST', 'faults', added);
-  const calls = operation === 'run' ? 'runs' : 'calls';
+  const calls = kind === 'failRun' ? 'runs' : 'calls';
   const which =
     options.count === undefined ? `all ${calls}, until polony local fault clear` : `${options.count} ${calls}`;
   say(`Added the fault ${kind} of ${operation}. It affects ${which}.`);

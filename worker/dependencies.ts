@@ -35,8 +35,8 @@ export interface OpenDependencies {
 }
 
 /**
- * For leases. One connection is for the runs that are watched, one for searches and sweeps. A renewal that gets no answer
- * fails in time for the next one: a lease lasts 30 seconds, and is renewed every 10.
+ * For leases, so that a renewal need not wait for other queries. A renewal that gets no answer fails in time for the next
+ * one: a lease lasts 30 seconds, and is renewed every 10.
  */
 const LEASES = { connections: 2, statementSeconds: 5, patience: { connectMs: 3000, silenceMs: 2000 } };
 

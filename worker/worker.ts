@@ -2,6 +2,7 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
+import { errorMessage } from '../domain/errors.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { VERSION } from '../domain/version.js';
 import { doWithin } from '../observability/deadline.js';
@@ -31,6 +32,19 @@ export interface RunningWorker {
 
 /** How long Temporal may take to make or change a schedule. */
 const SCHEDULE_MS = 30_000;
+
+async function makeSchedule(config: WorkerConfig, opened: OpenDependencies, stopping: AbortSignal): Promise<void> {
+  const { schedules } = opened.orchestrator;
+  try {
+    await doWithin(SCHEDULE_MS, stopping, () => schedules.ensureVerification(config.verifySeconds));
+  } catch (error) {
+    stopping.throwIfAborted();
+    throw new Error(
+      `The schedule of verifications was not made by Temporal at ${config.temporal.address}: ${errorMessage(error)}`,
+      { cause: error },
+    );
+  }
+}
 
 /**
  * Starts the worker. It has several task queues, so that thousands of watched runs and slow receivers of webhooks leave
@@ -64,7 +78,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     await waitForTemporal(config.temporal, opened.temporal, logger, stopping);
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
-    await doWithin(SCHEDULE_MS, stopping, () => opened.orchestrator.schedules.ensureVerification(config.verifySeconds));
+    await makeSchedule(config, opened, stopping);
     workers.push(...(await createWorkers(config, connection, opened)));
   } catch (error) {
     await close();

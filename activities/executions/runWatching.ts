@@ -315,10 +315,13 @@ export class RunWatching {
     };
     let shown: string | undefined;
     const show = (trouble: string | undefined): void => {
-      if (trouble === shown) return;
+      if (trouble === shown || (signal.aborted && trouble !== undefined)) return;
       shown = trouble;
       void orchestrator.watches.show(watch.taskToken, trouble === undefined ? {} : { trouble });
     };
+    // Who watches the run from now on shows trouble of its own, and does not know of this. A call to AWS that is under
+    // way may end only after that.
+    signal.addEventListener('abort', () => show(undefined), { once: true });
     const watcher = new RunWatcher(
       { ...dependencies, pace: this.#pace, throwIfLost },
       watch,
@@ -334,8 +337,7 @@ export class RunWatching {
       turns.end();
       await this.#deliver(outcome, watch, throwIfLost, signal);
     } catch (error) {
-      // Who watches the run from now on shows trouble of its own, and does not know of this.
-      if (signal.aborted) return show(undefined);
+      if (signal.aborted) return;
       // Its row is still there. If the lease is still, or again, this process's, the next renewal finds it.
       this.#complete.delete(scope);
       this.#warn(error);

@@ -62,6 +62,11 @@ export function requireFields({ body: schema, operationId }: Operation, body: Bo
   const alternatives = ALTERNATIVES[operationId] ?? [];
   if (alternatives.length > 0 && alternatives.every((name) => body[name] === undefined))
     missing.push(alternatives.map(flagOf).join(' or '));
+  requireFlags(missing);
+}
+
+/** @param missing flags that the command needs and does not have. @throws CliError where there are any */
+export function requireFlags(missing: readonly string[]): void {
   if (missing.length > 0)
     throw new CliError(`The command needs ${missing.join(', ')}. --help explains the flags`, EXIT.usage);
 }

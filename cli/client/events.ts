@@ -103,7 +103,7 @@ class EventFollower<T> {
       return undefined;
     }
     if (response.ok) return response;
-    const error = answeredError(response, await response.json().catch(() => undefined));
+    const error = answeredError(response, await response.json().catch(() => undefined), this.api);
     if (response.status < 500 && response.status !== 429) throw error;
     const retryAfter = Number(response.headers.get('retry-after') ?? 0) || 0;
     this.#retryAfterMs = Math.min(MAX_RETRY_AFTER_SECONDS, retryAfter) * 1000;

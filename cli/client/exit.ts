@@ -62,8 +62,16 @@ function exitForStatus(status: number): Exit {
   }
 }
 
-/** The error for an error answer of the API. @param body of the answer, in the contract's shape */
-export function answeredError(response: Pick<Response, 'status' | 'headers'>, body: unknown): CliError {
+/**
+ * The error for an error answer of the API.
+ * @param body of the answer, in the contract's shape
+ * @param keyFrom where the key comes from: it may not be the one that the user means
+ */
+export function answeredError(
+  response: Pick<Response, 'status' | 'headers'>,
+  body: unknown,
+  { keyFrom }: { keyFrom?: string },
+): CliError {
   const { status } = response;
   if (status >= 300 && status < 400) {
     const location = cell(response.headers.get('location') ?? 'another address');
@@ -79,8 +87,13 @@ export function answeredError(response: Pick<Response, 'status' | 'headers'>, bo
   const answer = details?.[0];
   const requestId = answer?.metadata?.request_id;
   const text = typeof message === 'string' ? cell(message) : `The API answered ${status}`;
-  const hasRequestId = status >= 500 && typeof requestId === 'string';
-  return new CliError(hasRequestId ? `${text} (request ${cell(requestId)})` : text, exitForStatus(status), answer);
+  const addition =
+    status >= 500 && typeof requestId === 'string'
+      ? ` (request ${cell(requestId)})`
+      : status === 401 && keyFrom !== undefined
+        ? ` (the key is from ${cell(keyFrom)})`
+        : '';
+  return new CliError(`${text}${addition}`, exitForStatus(status), answer);
 }
 
 /** Turns a network failure of `fetch` into a CliError; returns other errors unchanged. */

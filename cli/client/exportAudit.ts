@@ -10,7 +10,7 @@ export async function exportAudit({ api, query }: PreparedRequest): Promise<void
       params: { query },
       parseAs: 'stream',
     });
-    if (!response.ok) throw answeredError(response, error);
+    if (!response.ok) throw answeredError(response, error, api);
     const decoder = new TextDecoder();
     for await (const chunk of data ?? []) await write(decoder.decode(chunk as Uint8Array, { stream: true }));
     if (response.headers.get('x-polony-more') === 'true')

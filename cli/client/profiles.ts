@@ -8,6 +8,8 @@ import { cell } from './output.js';
 export interface Profile {
   url: string;
   apiKey: string;
+  /** Where the key comes from, for errors; absent where a command has made it. */
+  keyFrom?: string;
 }
 interface Config {
   current?: string;
@@ -63,7 +65,9 @@ const HOW_TO_CONNECT =
 
 function findProfile(config: Config, requested: string | undefined): Profile | undefined {
   const name = requested ?? config.current ?? 'default';
-  const profile = Object.hasOwn(config.profiles, name) ? config.profiles[name] : undefined;
+  const profile = Object.hasOwn(config.profiles, name)
+    ? { ...config.profiles[name]!, keyFrom: `profile ${name}` }
+    : undefined;
   if (requested !== undefined && profile === undefined)
     throw new CliError(`There is no profile ${requested}; polony profile list shows the profiles`, EXIT.usage);
   return profile;
@@ -79,7 +83,11 @@ export function connectionOf(
   env: NodeJS.ProcessEnv = process.env,
 ): Profile {
   const profile = findProfile(readConfig(), profileFlag ?? (env.POLONY_PROFILE || undefined));
-  const environment = { url: env.POLONY_API_URL || undefined, apiKey: env.POLONY_API_KEY || undefined };
+  const environment = {
+    url: env.POLONY_API_URL || undefined,
+    apiKey: env.POLONY_API_KEY || undefined,
+    keyFrom: 'POLONY_API_KEY',
+  };
   const sources = profileFlag === undefined ? [environment, profile] : [profile, environment];
   const address = apiUrl ?? sources.find((each) => each?.url !== undefined)?.url;
   if (address === undefined || address === '') throw new CliError(`No API is set: ${HOW_TO_CONNECT}`, EXIT.usage);
@@ -87,7 +95,8 @@ export function connectionOf(
   // The key of a profile is sent only to the API of that profile, whatever the environment or a flag says.
   const isUsable = (each: Partial<Profile> | undefined): boolean =>
     each?.apiKey !== undefined && (each !== profile || parseAddress(each.url ?? '') === url);
-  const key = apiKey ?? sources.find(isUsable)?.apiKey;
+  const { apiKey: key, keyFrom } =
+    apiKey === undefined ? (sources.find(isUsable) ?? {}) : { apiKey, keyFrom: '--api-key' };
   if (key === undefined || key === '')
     throw new CliError(`No API key is set for ${url}: ${HOW_TO_CONNECT}`, EXIT.usage);
   if (!/^[\x21-\x7e]+$/.test(key)) {
@@ -97,7 +106,7 @@ export function connectionOf(
     );
   }
   warnIfPlain(url);
-  return { url, apiKey: key };
+  return { url, apiKey: key, keyFrom };
 }
 
 /** Addresses that a warning has named: once is enough for a command. */

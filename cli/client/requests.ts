@@ -56,7 +56,7 @@ export async function request(
 async function dataOf<T>(api: Profile, answer: Promise<ClientAnswer<T>>): Promise<T | undefined> {
   try {
     const { data, error, response } = await answer;
-    if (!response.ok) throw answeredError(response, error);
+    if (!response.ok) throw answeredError(response, error, api);
     if (data !== undefined && (typeof data !== 'object' || data === null)) throw new SyntaxError('not an object');
     return data;
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { BLOCKED_LISTS, type BlockedList, blockedMarker } from './blocked.js';
-import { addBodyFlags, type Body, buildBody, requireFields, resolveNames } from './body.js';
+import { addBodyFlags, type Body, buildBody, requireFields, requireFlags, resolveNames } from './body.js';
 import { CliError, EXIT } from './exit.js';
 import { EXTENSIONS } from './extensions.js';
 import { addConnectionFlags, createFlag, flagValue, type Flags, parseWholeNumber } from './flags.js';
@@ -149,6 +149,10 @@ class OperationCommand {
   }
 
   async #run(args: string[], flags: Flags): Promise<void> {
+    const missing = this.#queryParameters.filter(
+      ({ name, required }) => required === true && flagValue(flags, name) === undefined,
+    );
+    requireFlags(missing.map(({ name }) => `--${flagName(name)}`));
     const api = connectionOf(flags);
     const path = await this.#resolvePath(api, args, flags);
     const query = await this.#buildQuery(api, flags);

@@ -83,10 +83,11 @@ async function login({ profile, ...flags }: LoginFlags): Promise<void> {
   // A damaged file is reported before the user types a key.
   readConfig();
   const { apiUrl, apiKey } = await loginTo(flags);
-  const api = connectionOf({ apiUrl, apiKey }, {});
+  const api = { ...connectionOf({ apiUrl, apiKey }, {}), keyFrom: undefined };
   await request(api, 'GET', '/v1/auth');
   const config = readConfig();
-  writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
+  const saved = { url: api.url, apiKey: api.apiKey };
+  writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: saved } });
   process.stdout.write(`Logged in to ${api.url} as profile ${profile}, saved in ${configFile()}.\n`);
 }
 

@@ -203,6 +203,9 @@ describe('a command', () => {
     expect((await polony(['executions', 'start', '--flow-id', 'b2f'])).stderr).toMatch(
       /needs --run-id or --run-folder-uri/,
     );
+    expect((await polony(['storage', 'preview', 'no-such-name'])).stderr).toBe(
+      'The command needs --path. --help explains the flags\n',
+    );
   });
 
   it('takes a manifest from a file', { tags: 'long' }, async () => {

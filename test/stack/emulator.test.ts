@@ -663,6 +663,12 @@ describe('simulated failures', () => {
     await expect(fault({ operation: 'GetRun', kind: 'pace' })).rejects.toThrow(
       'kind pace needs the operation StartRun',
     );
+    await expect(fault({ operation: 'StartRun', kind: 'throttle', delayMs: 10 })).rejects.toThrow(
+      'delayMs needs the kind slow',
+    );
+    await expect(fault({ operation: 'GetRun', kind: 'denied', failureReason: 'X' })).rejects.toThrow(
+      'failureReason and statusMessage need the kind failRun',
+    );
   });
 });
 

@@ -485,9 +485,17 @@ it('takes back the trouble that it has shown where another process watches by no
   await register(watching, id, 'troubled');
   await waitFor('the trouble to be shown', () => shown.length > 0);
   expect(shown).toEqual([{ trouble: expect.stringContaining('Rate exceeded') as string }]);
+  // Not only when HealthOmics answers what it was asked meanwhile.
+  let answer: () => void = () => undefined;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  let isAsked = false;
+  onGetRun = () => ((isAsked = true), held);
+  await waitFor('HealthOmics to be asked again', () => isAsked);
   await sql`update leases set holder = ${newId()}, expires_at = now() + interval '1 hour'`.execute(db);
   await watching.renew();
   await waitFor('the trouble to be taken back', () => shown.length > 1);
+  answer();
+  await watching.close();
   expect(shown.slice(1)).toEqual([{}]);
   expect(warnings).toEqual([
     { scope: SCOPE, runs: 1, message: expect.stringContaining('no longer watches its HealthOmics runs') as string },

@@ -293,6 +293,7 @@ describe('an answer to the command line', () => {
           env: { POLONY_API_URL: api.url, POLONY_API_KEY: KEY },
         });
         expect([status, seen.code, seen.stdout, /[\u0007\u001b]/.test(seen.stderr)]).toEqual([status, code, '', false]);
+        expect([status, seen.stderr.includes('(the key is from POLONY_API_KEY)')]).toEqual([status, status === 401]);
       }
       const cut = await startFakeApi((_request, response) => {
         response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
