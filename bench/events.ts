@@ -6,13 +6,14 @@ import type { EmulatedRun } from '../local/omics/run.js';
 import { type BenchStack, killWorker, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
 import { median, type Report } from './report.js';
 
-/** Runs of each side, which are followed at the same time. */
-const RUNS = { byPoll: 17, byEvent: 11 };
-/**
- * Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. What happens to the runs is
- * spread over that time. polony handles one event in less time than there is until the next.
- */
+/** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
 const POLL_SECONDS = 6;
+/**
+ * Runs of each side, which are followed at the same time, and the seconds over which what happens to them is spread. polony
+ * handles one event in less time than there is until the next.
+ */
+const BY_POLL = { count: 17, seconds: POLL_SECONDS };
+const BY_EVENT = { count: 9, seconds: 9 };
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 /** Nothing is polled in that time, so that only events cause progress. */
 const NEVER = '86400';
@@ -43,13 +44,13 @@ export async function events(report: Report): Promise<void> {
       try {
         const runs = new Runs(bench, s3);
         report.say(`  by polls, every ${POLL_SECONDS} s`);
-        const byPoll = await runs.follow('POLL', RUNS.byPoll, async () => undefined);
+        const byPoll = await runs.follow('POLL', BY_POLL, async () => undefined);
         bench.stack.env.POLONY_UPLOAD_POLL_SECONDS = NEVER;
         bench.stack.env.POLONY_RUN_POLL_SECONDS = '3600';
         await killWorker(bench.stack);
         await bench.stack.startWorker();
         report.say('  by events');
-        const byEvent = await runs.follow('EVENT', RUNS.byEvent, (event) => post(bench, event));
+        const byEvent = await runs.follow('EVENT', BY_EVENT, (event) => post(bench, event));
         for (const { of, name } of WAITS) {
           const [polled, pushed] = [median(byPoll[of]), median(byEvent[of])];
           report.row({
@@ -115,9 +116,13 @@ class Runs {
    * Follows runs until their executions have completed.
    * @param announce sends an event
    */
-  async follow(prefix: string, count: number, announce: (event: object) => Promise<void>): Promise<Waits> {
-    // Moments that are spread evenly over the interval, so that chance does not decide how long a poll takes.
-    const untilMoment = (at: number): Promise<void> => pause((at / count) * POLL_SECONDS * 1000);
+  async follow(
+    prefix: string,
+    { count, seconds }: { count: number; seconds: number },
+    announce: (event: object) => Promise<void>,
+  ): Promise<Waits> {
+    // Moments that are spread evenly, so that chance does not decide how long a poll takes.
+    const untilMoment = (at: number): Promise<void> => pause((at / count) * seconds * 1000);
     const uploads = await runConcurrently(
       count,
       async (at) => {
