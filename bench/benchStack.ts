@@ -102,10 +102,11 @@ export async function withBenchStack(
     headless: true,
     build: buildFolder(),
     omics,
-    // The bench is one caller, which asks often whether something has happened.
+    // The bench is one caller, which asks often whether something has happened. The first sweep comes at a random moment
+    // of the interval.
     env: {
       POLONY_DISCOVER_SECONDS: '3600',
-      POLONY_SWEEP_SECONDS: '3600',
+      POLONY_SWEEP_SECONDS: '86400',
       POLONY_REQUESTS_PER_MINUTE: '1000000',
       ...env,
     },

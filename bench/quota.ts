@@ -26,7 +26,7 @@ const stack = await startStack({
     POLONY_DISCOVER_SECONDS: '3600',
     POLONY_UPLOAD_POLL_SECONDS: '3600',
     POLONY_RUN_POLL_SECONDS: '30',
-    POLONY_SWEEP_SECONDS: '3600',
+    POLONY_SWEEP_SECONDS: '86400',
     POLONY_GET_RUNS_PER_SECOND: '8',
   },
   onProgress: say,
