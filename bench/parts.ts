@@ -4,7 +4,7 @@ import type { Report } from './report.js';
 export interface Part {
   /** After so many minutes, the part counts as one that hangs. */
   minutes: number;
-  /** Whether it runs at the same time as the part before. They mostly wait, and hardly disturb each other. */
+  /** Whether it runs at the same time as the part before. Such parts mostly wait, and hardly disturb each other. */
   besideLast?: true;
   run: (report: Report) => Promise<void>;
 }

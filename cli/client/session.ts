@@ -83,12 +83,12 @@ async function login({ profile, ...flags }: LoginFlags): Promise<void> {
   // A damaged file is reported before the user types a key.
   readConfig();
   const { apiUrl, apiKey } = await loginTo(flags);
-  const api = { ...connectionOf({ apiUrl, apiKey }, {}), keyFrom: undefined };
+  const { url } = connectionOf({ apiUrl, apiKey }, {});
+  const api = { url, apiKey };
   await request(api, 'GET', '/v1/auth');
   const config = readConfig();
-  const saved = { url: api.url, apiKey: api.apiKey };
-  writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: saved } });
-  process.stdout.write(`Logged in to ${api.url} as profile ${profile}, saved in ${configFile()}.\n`);
+  writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
+  process.stdout.write(`Logged in to ${url} as profile ${profile}, saved in ${configFile()}.\n`);
 }
 
 const noSuchProfile = (name: string): CliError =>
