@@ -67,13 +67,24 @@ export async function runConcurrently<T>(count: number, each: (at: number) => Pr
   return results;
 }
 
-/** Kills the worker, and forgets its leases, so that the next one need not wait until they expire. */
-export async function killWorker({ worker, info }: Stack): Promise<void> {
-  worker!.kill();
-  await worker!.exited;
-  const db = new pg.Client({ connectionString: info.databaseUrl });
+/**
+ * Kills the worker, and starts one with other settings. The leases are forgotten, so that it need not wait until they
+ * expire.
+ * @param meanwhile what changes while no worker runs
+ */
+export async function replaceWorker(
+  stack: Stack,
+  env: Record<string, string>,
+  meanwhile: () => Promise<unknown> = async () => undefined,
+): Promise<void> {
+  stack.worker!.kill();
+  await stack.worker!.exited;
+  const db = new pg.Client({ connectionString: stack.info.databaseUrl });
   await db.connect();
   await db.query('delete from leases').finally(() => db.end());
+  await meanwhile();
+  Object.assign(stack.env, env);
+  stack.worker = await stack.startWorker();
 }
 
 /**

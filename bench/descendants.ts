@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Kills all processes that this one has started, and those that they have started. */
-export function killDescendants(): void {
+/** Kills all processes that a process has started, and those that they have started. */
+export function killDescendants(of: number): void {
   const childrenOf = new Map<number, number[]>();
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -18,7 +18,7 @@ export function killDescendants(): void {
       }
     }
   };
-  kill(process.pid);
+  kill(of);
 }
 
 /** The second field after the name of the program, which may have spaces and parentheses; proc(5). */

@@ -3,8 +3,8 @@ import { PutObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { adminClients, type CustomerAccount } from '../cli/customer.js';
 import { runUploadedText, type SimulatedRun, simulateInstrument } from '../local/instrument.js';
 import type { EmulatedRun } from '../local/omics/run.js';
-import { type BenchStack, killWorker, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
-import { median, type Report } from './report.js';
+import { type BenchStack, replaceWorker, runConcurrently, smallRun, until, withBenchStack } from './benchStack.js';
+import { mean, median, type Report } from './report.js';
 
 /** Seconds between two polls of an upload, and of a HealthOmics run, where no events arrive. */
 const POLL_SECONDS = 6;
@@ -13,7 +13,7 @@ const POLL_SECONDS = 6;
  * handles one event in less time than there is until the next.
  */
 const BY_POLL = { count: 17, seconds: POLL_SECONDS };
-const BY_EVENT = { count: 9, seconds: 9 };
+const BY_EVENT = { count: 13, seconds: 13 };
 const EVENTS_KEY = 'events_0123456789abcdefghijklmn';
 /** Nothing is polled in that time, so that only events cause progress. */
 const NEVER = '86400';
@@ -45,14 +45,12 @@ export async function events(report: Report): Promise<void> {
         const runs = new Runs(bench, s3);
         report.say(`  by polls, every ${POLL_SECONDS} s`);
         const byPoll = await runs.follow('POLL', BY_POLL, async () => undefined);
-        bench.stack.env.POLONY_UPLOAD_POLL_SECONDS = NEVER;
-        bench.stack.env.POLONY_RUN_POLL_SECONDS = '3600';
-        await killWorker(bench.stack);
-        await bench.stack.startWorker();
+        await replaceWorker(bench.stack, { POLONY_UPLOAD_POLL_SECONDS: NEVER, POLONY_RUN_POLL_SECONDS: '3600' });
         report.say('  by events');
         const byEvent = await runs.follow('EVENT', BY_EVENT, (event) => post(bench, event));
         for (const { of, name } of WAITS) {
-          const [polled, pushed] = [median(byPoll[of]), median(byEvent[of])];
+          // The moments are even, so that each run belongs to the mean. The one in the middle is one moment or the next.
+          const [polled, pushed] = [mean(byPoll[of]), median(byEvent[of])];
           report.row({
             name: `${name}, by event`,
             unit: 'ms',
@@ -70,7 +68,7 @@ export async function events(report: Report): Promise<void> {
             against: POLL_SECONDS * 1000,
             of: 'the poll interval',
             ratio: polled / (POLL_SECONDS * 1000),
-            reach: 'at most the interval at the median',
+            reach: 'at most the interval, on average',
             met: polled <= POLL_SECONDS * 1000,
           });
           report.note(

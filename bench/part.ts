@@ -10,7 +10,7 @@ export type PartMessage = { say: string } | { note: string } | { row: Row } | { 
 const tell = (message: PartMessage): void => void process.send!(message);
 // The parent is gone, or has no more time for this part. Nothing that it has started may go on; `run.ts` removes its files.
 const stop = (): void => {
-  killDescendants();
+  killDescendants(process.pid);
   process.exit(1);
 };
 for (const event of ['disconnect', 'SIGINT', 'SIGTERM']) process.on(event, stop);

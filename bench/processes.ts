@@ -16,7 +16,7 @@ import { usageOf } from './usage.js';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** How often each process, and the whole stack, is started. */
-const PROCESS_STARTS = 3;
+const PROCESS_STARTS = 5;
 const STACK_STARTS = 2;
 /** A start that takes so long counts as one that failed. The first one may build the console. */
 const START_MS = 90_000;

@@ -71,6 +71,8 @@ export function percentile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN;
 }
 
+export const mean = (values: readonly number[]): number => values.reduce((sum, each) => sum + each, 0) / values.length;
+
 export function median(values: readonly number[]): number {
   const upper = [...values].sort((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN;
   return values.length % 2 === 1 ? upper : (percentile(values, 0.5) + upper) / 2;

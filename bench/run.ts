@@ -6,6 +6,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { buildOnce } from '../local/sourceBuild.js';
+import { killDescendants } from './descendants.js';
 import type { PartMessage } from './part.js';
 import { PARTS } from './parts.js';
 import { lineOf, writeReport } from './report.js';
@@ -70,10 +71,13 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
     : `it ended with ${code ?? 'a signal'}`;
 }
 
-/** A part that loses its connection kills what it has started, and ends. */
+/** A part that loses its connection kills what it has started, and ends. One that is busy for too long cannot. */
 function stop(child: ChildProcess): void {
   if (child.connected) child.disconnect();
-  setTimeout(() => child.kill('SIGKILL'), STOP_MS).unref();
+  setTimeout(() => {
+    killDescendants(child.pid!);
+    child.kill('SIGKILL');
+  }, STOP_MS).unref();
 }
 
 /** Removes what a part has left in memory; see `unchanged`. */

@@ -12,7 +12,7 @@ import { insertStorageConnection } from '../store/connections/storage.js';
 import { announceStorageChange } from '../store/connections/storageSearch.js';
 import { closeDatabase, type Db, openDatabase } from '../store/database.js';
 import { insertRuns } from '../store/runs/discovery.js';
-import { killWorker } from './benchStack.js';
+import { replaceWorker } from './benchStack.js';
 import { buildFolder } from './build.js';
 import { median, type Report } from './report.js';
 import { cpuOf } from './usage.js';
@@ -115,10 +115,11 @@ export async function searches(report: Report): Promise<void> {
       s3.send(new PutObjectCommand({ Bucket: account.bucket, Key, Body: Buffer.alloc(0) })),
     );
     await actionRows(report, db, new Client({ connection }), stack.worker!);
-    await killWorker(stack);
-    stack.env.POLONY_DISCOVER_SECONDS = String(INTERVAL_SECONDS.measured);
-    stack.env.POLONY_SWEEP_SECONDS = '60';
-    await cpuRow(report, db, await stack.startWorker(), stack.temporal.pid!);
+    await replaceWorker(stack, {
+      POLONY_DISCOVER_SECONDS: String(INTERVAL_SECONDS.measured),
+      POLONY_SWEEP_SECONDS: '60',
+    });
+    await cpuRow(report, db, stack.worker!, stack.temporal.pid!);
   } finally {
     s3.destroy();
     await connection.close();
@@ -223,7 +224,9 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
   // In these windows, an interval asks for so many searches.
   const searchesOf = (seconds: number): number => (CONNECTIONS * ROUNDS * WINDOW_MS) / 1000 / seconds;
   const wanted = searchesOf(measured);
-  const many = none + (median(used.many) * 100 - none) * requests * (searchesOf(ofRow) / Math.max(1, searched));
+  // Of each round, since what else the two do becomes less from round to round.
+  const added = median(used.many.map((many, round) => many - used.none[round]!)) * 100;
+  const many = none + added * requests * (searchesOf(ofRow) / Math.max(1, searched));
   report.row({
     name: `CPU of Temporal and worker with ${CONNECTIONS} idle storage connections, searched every ${ofRow} s`,
     unit: '% of a core',

@@ -7,8 +7,8 @@ import { ensurePython } from '../local/python.js';
 import { PYTHON } from '../local/pythonPackages.js';
 import { WAKE_CHANNEL } from '../store/events.js';
 import { Orchestrator } from '../temporal/client.js';
-import { type BenchStack, killWorker, runConcurrently, until, withBenchStack } from './benchStack.js';
-import { median, percentile, type Report } from './report.js';
+import { type BenchStack, replaceWorker, runConcurrently, until, withBenchStack } from './benchStack.js';
+import { mean, median, percentile, type Report } from './report.js';
 import { cpuOf, usageOf } from './usage.js';
 import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
 
@@ -17,14 +17,14 @@ const COUNTS = [500, 2000, 10_000];
 /** How many of them Temporal has as open workflows. More would take longer to open than the rest of the measurement. */
 const MOST_OPEN = 2000;
 /**
- * How many executions start in a round, at each of them and beside it on a stack with few, and how many rounds there are
- * at the last of them. Before, so many start to warm up.
+ * How many executions start in a round, at each of them and beside it on a stack with few, and how many rounds there
+ * are. The last one is the one with a target. Before, so many start to warm up.
  */
-const STARTS = { each: 40, rounds: 2, warmUp: 60 };
+const STARTS = { each: 25, rounds: 2, lastRounds: 3, warmUp: 60 };
 /** Share of the starts whose end is not measured, and after how many milliseconds an activity counts as lost. */
 const MOST_LOST = 0.05;
 const LOST_AFTER_MS = 30_000;
-const CANCELLED = 120;
+const CANCELLED = 150;
 const CANCELLED_AT = 2000;
 /** More threads of one process of Python do not always come to their second poll in time. */
 const MOST_WAITERS = 2000;
@@ -32,14 +32,14 @@ const MOST_WAITERS = 2000;
 const MOST_KB = 100;
 /** GetRun calls a second in one account, as by default: from 480 watched runs on, there are no more. */
 const GET_RUNS_PER_SECOND = 8;
-/** How long polls are measured where there are no waiters beside them. Of the waiters, one round is measured. */
-const POLLING_SECONDS = 30;
+/** How long polls are measured: as long as a round of the waiters, in pieces. */
+const POLLING = { pieces: 6, seconds: WAITER_SECONDS / 6 };
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
 const WARM_UP = { polls: 1000, again: 300, perSecond: 150 };
 /** Runs that are watched where events arrive. */
 const WITH_EVENTS = 60;
 /** What starts are compared with: it watches no more than it has started itself. */
-const FEW = { text: 'a stack that watches 60 to 220 runs', about: 100 };
+const FEW = { text: 'a stack that watches 60 to 235 runs', about: 100 };
 /** How long the calls of the worker that took over are counted. */
 const COUNTED_SECONDS = 10;
 
@@ -80,6 +80,17 @@ export async function watching(report: Report): Promise<void> {
       end();
     }),
   ]);
+}
+
+/** @returns the CPU of a worker in each piece, as shares of a core: they show whether it did something only once */
+async function measurePieces(worker: number): Promise<number[]> {
+  const cpus: number[] = [];
+  for (let piece = 0; piece < POLLING.pieces; piece++) {
+    const [began, before] = [performance.now(), cpuOf(worker)];
+    await pause(POLLING.seconds * 1000);
+    cpus.push((cpuOf(worker) - before) / ((performance.now() - began) / 1000));
+  }
+  return cpus;
 }
 
 /** What a worker uses that watches. */
@@ -193,8 +204,8 @@ class Watching {
     }
     const ended = stack.worker!.logTail(1 << 22).split('no longer watches').length - 1;
     if (ended > 0) report.note(`the worker lost its lease ${ended} times, and began to watch all runs again`);
-    await this.#measureTakeover();
-    await this.#measurePollsWithEvents();
+    // Each on a stack of its own. The worker that takes over mostly waits.
+    await Promise.all([this.#measureTakeover(), this.#measurePollsWithEvents(this.few)]);
     report.note(
       'starts: the watched runs beyond those that the measurement starts are copies of an execution in PostgreSQL, each ' +
         `with a HealthOmics run of its own and a registered watch. Temporal has ${MOST_OPEN} more open workflows at most, ` +
@@ -221,7 +232,7 @@ class Watching {
     /** Of the worker with many, while the other stack starts executions. */
     const idle: number[] = [];
     const isLast = count === COUNTS.at(-1);
-    for (let round = 0; round < (isLast ? STARTS.rounds : 1); round++)
+    for (let round = 0; round < (isLast ? STARTS.lastRounds : STARTS.rounds); round++)
       for (const [starter, measured] of [
         [this.few, few!],
         [this.many, many!],
@@ -352,25 +363,23 @@ class Watching {
   }
 
   /** Polls of a few runs where events arrive, with an interval of a second, so that they need not be awaited for long. */
-  async #measurePollsWithEvents(): Promise<void> {
-    const { stack } = this.#bench;
-    await killWorker(stack);
-    await this.#db.query(
-      `delete from watches where execution_id not in
-         (select execution_id from watches where from_status = 'RUNNING' limit ${WITH_EVENTS})`,
-    );
-    await this.#db.query(
-      `insert into event_sources (source, time_genuine) select distinct 'omics/' || scope, now() from watches
-       on conflict (source) do update set time_genuine = now()`,
-    );
-    stack.env.POLONY_GET_RUNS_PER_SECOND = '1000';
-    stack.env.POLONY_RUN_POLL_SECONDS = '1';
-    const began = Date.now();
-    await stack.startWorker();
+  async #measurePollsWithEvents({ bench: { stack }, db }: Starter): Promise<void> {
+    let began = 0;
+    await replaceWorker(stack, { POLONY_RUN_POLL_SECONDS: '1' }, async () => {
+      await db.query(
+        `delete from watches where execution_id not in
+           (select execution_id from watches where from_status = 'RUNNING' limit ${WITH_EVENTS})`,
+      );
+      await db.query(
+        `insert into event_sources (source, time_genuine) select distinct 'omics/' || scope, now() from watches
+         on conflict (source) do update set time_genuine = now()`,
+      );
+      began = Date.now();
+    });
     /** From the first poll of each run to its second, in milliseconds. */
     const pauses = (): number[] => {
       const polls = new Map<string, number[]>();
-      for (const { operation, runId = '', at } of this.#emulator.calls)
+      for (const { operation, runId = '', at } of stack.aws.emulator.calls)
         if (operation === 'GetRun' && at >= began) polls.set(runId, [...(polls.get(runId) ?? []), at]);
       return [...polls.values()].flatMap(([first, second]) => (second === undefined ? [] : [second - first!]));
     };
@@ -401,7 +410,6 @@ class Watching {
     count: number,
   ): Promise<{ cpu: number; hasPolled: boolean; waiters?: WaitersUsage }> {
     const worker = this.#bench.stack.worker!.pid;
-    const seconds = count > MOST_WAITERS ? POLLING_SECONDS : WAITER_SECONDS;
     const running = [...this.#emulator.runs.values()].flatMap(({ id, status }) => (status === 'RUNNING' ? [id] : []));
     const callsBefore = this.#getRuns();
     const warmUp = count === COUNTS[0] ? WARM_UP.polls : WARM_UP.again;
@@ -412,15 +420,16 @@ class Watching {
     try {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
-      const before = cpuOf(worker);
-      const began = performance.now();
+      const seconds = POLLING.pieces * POLLING.seconds;
       const polling = this.#causePolls(seconds * GET_RUNS_PER_SECOND, GET_RUNS_PER_SECOND);
-      const used = await waiters?.measure(polling);
-      await polling;
-      const cpu = (cpuOf(worker) - before) / ((performance.now() - began) / 1000);
+      const [used, cpus] = await Promise.all([waiters?.measure(polling), measurePieces(worker), polling]);
       // Beside waiters, nobody can tell who has called.
       const isBusy = waiters !== undefined || this.#getRuns() - calls >= 0.8 * seconds * GET_RUNS_PER_SECOND;
-      return { cpu, hasPolled: hasPolled && isBusy, ...(used && { waiters: used }) };
+      this.report.note(
+        `CPU of a worker that watches ${count} runs, in pieces of ${POLLING.seconds} s: ` +
+          `${cpus.map((cpu) => (cpu * 100).toFixed(1)).join(', ')} % of a core`,
+      );
+      return { cpu: mean(cpus), hasPolled: hasPolled && isBusy, ...(used && { waiters: used }) };
     } finally {
       waiters?.stop();
     }

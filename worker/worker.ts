@@ -2,10 +2,8 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import { createActivities } from '../activities/index.js';
 import { WEBHOOK_SLOTS } from '../activities/webhooks/webhookSlots.js';
-import { errorMessage } from '../domain/errors.js';
 import type { WorkerConfig } from '../domain/settings.js';
 import { VERSION } from '../domain/version.js';
-import { doWithin } from '../observability/deadline.js';
 import { counted } from '../observability/metrics.js';
 import { type MetricsServer, startMetricsServer } from '../observability/metricsServer.js';
 import { readMetrics } from '../store/metrics.js';
@@ -19,6 +17,7 @@ import { type HealthServer, startHealthServer } from './health.js';
 import { observed } from './interceptors.js';
 import { checkWorker, waitForDatabase } from './readiness.js';
 import { installRuntime } from './runtime.js';
+import { makeSchedule } from './schedule.js';
 import { toDeploymentOptions, waitUntilDrained } from './versioning.js';
 import { loadWorkflows } from './workflowBundle.js';
 
@@ -28,22 +27,6 @@ export interface RunningWorker {
   done: Promise<void>;
   /** Takes no new work, ends what is under way and closes. HealthOmics runs continue; another worker watches them. */
   stop: () => Promise<void>;
-}
-
-/** How long Temporal may take to make or change a schedule. */
-const SCHEDULE_MS = 30_000;
-
-async function makeSchedule(config: WorkerConfig, opened: OpenDependencies, stopping: AbortSignal): Promise<void> {
-  const { schedules } = opened.orchestrator;
-  try {
-    await doWithin(SCHEDULE_MS, stopping, () => schedules.ensureVerification(config.verifySeconds));
-  } catch (error) {
-    stopping.throwIfAborted();
-    throw new Error(
-      `The schedule of verifications was not made by Temporal at ${config.temporal.address}: ${errorMessage(error)}`,
-      { cause: error },
-    );
-  }
 }
 
 /**
@@ -78,7 +61,7 @@ export async function startWorker(config: WorkerConfig, logger: Logger, stopping
     await waitForTemporal(config.temporal, opened.temporal, logger, stopping);
     const connecting = NativeConnection.connect(toConnectionOptions(config.temporal));
     connection = await withAddress(config.temporal, connecting);
-    await makeSchedule(config, opened, stopping);
+    await makeSchedule(config, opened.orchestrator, stopping);
     workers.push(...(await createWorkers(config, connection, opened)));
   } catch (error) {
     await close();

@@ -12,7 +12,7 @@ import { BUCKET, etagOf, ID, PREFIX } from './sinkMessages.js';
 /** Files that polony and `aws s3 sync` are compared with. */
 const COMPARED = 20_000;
 const FILE_BYTES = 100;
-const ROUNDS = 2;
+const ROUNDS = 3;
 /** Files that only polony looks at. They are empty, so that they fit into memory: none of them is read. */
 const MANY = Number(process.env.POLONY_BENCH_FILES ?? 1_000_000);
 const FILES_OF_FOLDER = 1000;

@@ -60,7 +60,7 @@ async function loginTo({
   apiUrl,
   apiKey,
   local,
-}: Omit<LoginFlags, 'profile'>): Promise<{ apiUrl: string; apiKey: string }> {
+}: Omit<LoginFlags, 'profile'>): Promise<{ apiUrl: string; apiKey: string; keyFrom?: string }> {
   if (local === true) {
     if (apiUrl !== undefined || apiKey !== undefined)
       throw new CliError('Give either --local, or --api-url and --api-key', EXIT.usage);
@@ -70,22 +70,24 @@ async function loginTo({
     throw new CliError('Give --api-url, or --local for the local stack of this folder', EXIT.usage);
   // Before the user types a key.
   warnIfPlain(apiUrl);
-  const given = apiKey ?? (process.env.POLONY_API_KEY || (await askForKey()));
+  const ofEnvironment = process.env.POLONY_API_KEY || undefined;
+  const given = apiKey ?? ofEnvironment ?? (await askForKey());
   if (given.trim() === '')
     throw new CliError(
       'The API key is empty. Type it when polony login asks, write it to its standard input, or set POLONY_API_KEY',
       EXIT.usage,
     );
-  return { apiUrl, apiKey: given };
+  const keyFrom = apiKey === undefined && ofEnvironment !== undefined ? 'POLONY_API_KEY' : undefined;
+  return { apiUrl, apiKey: given, ...(keyFrom !== undefined && { keyFrom }) };
 }
 
 async function login({ profile, ...flags }: LoginFlags): Promise<void> {
   // A damaged file is reported before the user types a key.
   readConfig();
-  const { apiUrl, apiKey } = await loginTo(flags);
+  const { apiUrl, apiKey, keyFrom } = await loginTo(flags);
   const { url } = connectionOf({ apiUrl, apiKey }, {});
   const api = { url, apiKey };
-  await request(api, 'GET', '/v1/auth');
+  await request({ ...api, ...(keyFrom !== undefined && { keyFrom }) }, 'GET', '/v1/auth');
   const config = readConfig();
   writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
   process.stdout.write(`Logged in to ${url} as profile ${profile}, saved in ${configFile()}.\n`);

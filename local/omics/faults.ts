@@ -66,9 +66,17 @@ export function scriptedError(kind: ErrorKind, operation: string, { principal }:
   );
 }
 
+/** Options that have an effect with one kind of fault only. */
+const OPTIONS = [
+  ['delayMs', 'slow'],
+  ['failureReason', 'failRun'],
+  ['statusMessage', 'failRun'],
+  ['pace', 'pace'],
+] as const;
+
 /** @returns what a fault needs, if the input is not a fault. */
 export function checkFault(input: Record<string, unknown>): string | undefined {
-  const { operation, kind, count, probability, delayMs, failureReason, statusMessage, pace } = input;
+  const { operation, kind, count, probability, delayMs, pace } = input;
   if (!(FAULT_OPERATIONS as readonly unknown[]).includes(operation))
     return `operation must be one of ${FAULT_OPERATIONS.join(', ')}`;
   if (!(FAULT_KINDS as readonly unknown[]).includes(kind)) return `kind must be one of ${FAULT_KINDS.join(', ')}`;
@@ -81,8 +89,7 @@ export function checkFault(input: Record<string, unknown>): string | undefined {
   if (!isBetween(count, 1, Infinity)) return 'count must be a number from 1';
   if (!isBetween(probability, 0, 1)) return 'probability must be a number from 0 to 1';
   if (!isBetween(delayMs, 0, Infinity)) return 'delayMs must be a number of milliseconds';
-  if (delayMs !== undefined && kind !== 'slow') return 'delayMs needs the kind slow';
-  if ((failureReason ?? statusMessage) !== undefined && kind !== 'failRun')
-    return 'failureReason and statusMessage need the kind failRun';
+  for (const [option, its] of OPTIONS)
+    if (input[option] !== undefined && kind !== its) return `${option} needs the kind ${its}`;
   return pace === undefined ? undefined : checkPace(pace);
 }

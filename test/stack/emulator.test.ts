@@ -667,7 +667,10 @@ describe('simulated failures', () => {
       'delayMs needs the kind slow',
     );
     await expect(fault({ operation: 'GetRun', kind: 'denied', failureReason: 'X' })).rejects.toThrow(
-      'failureReason and statusMessage need the kind failRun',
+      'failureReason needs the kind failRun',
+    );
+    await expect(fault({ operation: 'StartRun', kind: 'throttle', pace: { PENDING: 1 } })).rejects.toThrow(
+      'pace needs the kind pace',
     );
   });
 });

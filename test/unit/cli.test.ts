@@ -191,6 +191,18 @@ describe('a profile', () => {
     ).toBe(0);
   });
 
+  it('is not saved with a key that the API refuses, which is named where it comes from the environment', async () => {
+    const env = { POLONY_CONFIG: path.join(temporaryFolder(), 'config.json') };
+    const api = await startFakeApi((_request, response) => answerJson(response, { message: 'no such key' }, 401));
+    const login = (more: object, ...flags: string[]) =>
+      polony(['login', '--api-url', api.url, ...flags], { env: { ...env, ...more }, input: KEY });
+    const taken = await login({ POLONY_API_KEY: KEY });
+    expect([taken.code, taken.stderr]).toEqual([4, expect.stringContaining('(the key is from POLONY_API_KEY)')]);
+    for (const refused of [await login({}), await login({ POLONY_API_KEY: 'another-key-0123' }, '--api-key', KEY)])
+      expect([refused.code, refused.stderr]).toEqual([4, expect.not.stringContaining('the key is from')]);
+    expect(existsSync(env.POLONY_CONFIG)).toBe(false);
+  });
+
   it('is not saved with an empty key', async () => {
     const env = { POLONY_CONFIG: path.join(temporaryFolder(), 'config.json') };
     const { code, stderr } = await polony(['login', '--api-url', 'http://127.0.0.1:9'], { env, input: '\n' });
