@@ -4,7 +4,7 @@ import type { Report } from './report.js';
 export interface Part {
   /** After so many minutes, the part counts as one that hangs. */
   minutes: number;
-  /** Whether it runs at the same time as the part before. They disturb each other little, or in what does not count. */
+  /** Whether it runs at the same time as the part before. Such parts mostly wait, and hardly disturb each other. */
   besideLast?: true;
   run: (report: Report) => Promise<void>;
 }
@@ -25,7 +25,6 @@ export const PARTS: Readonly<Record<string, Part>> = {
   },
   unchanged: {
     minutes: 6,
-    besideLast: true,
     run: async (report) => (await import('./transfers/unchanged.js')).unchanged(report),
   },
   lists: {
