@@ -69,7 +69,9 @@ export function toActivityFailure(error: unknown, call: AwsCall): ApplicationFai
     return createBlockedFailure({
       kind: 'INVALID_FLOW',
       message: error.message,
-      remedy: `Change the flow's parameters or parameterNames; ${CONTINUES}`,
+      remedy:
+        'If you gave the parameter to this execution, cancel it and start another one without it. Otherwise change the ' +
+        `flow's parameters or parameterNames; ${CONTINUES}`,
     });
   }
   if (error instanceof SecretError) {

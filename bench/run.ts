@@ -94,7 +94,14 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
     for (const child of running) stop(child);
   });
 
-const { only } = parseArgs({ options: { only: { type: 'string', multiple: true } } }).values;
+/** The parts that the command line names. */
+let only: string[] | undefined;
+try {
+  ({ only } = parseArgs({ options: { only: { type: 'string', multiple: true } } }).values);
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\nUsage: npm run bench [-- --only <part> …]\n`);
+  process.exit(2);
+}
 for (const name of only ?? [])
   if (PARTS[name] === undefined) {
     process.stderr.write(`--only: there is no part ${name}. The parts are ${Object.keys(PARTS).join(', ')}\n`);

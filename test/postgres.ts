@@ -22,8 +22,12 @@ async function onSharedServer(statement: string): Promise<void> {
   await client.query(statement).finally(() => client.end());
 }
 
-/** A database of its own on the server that all test files share. @returns its name. */
-async function createTestDatabase(): Promise<string> {
+/**
+ * A database of its own on the server that all test files share. No test connects to the template: PostgreSQL copies none
+ * that somebody else is connected to.
+ * @returns its name.
+ */
+export async function createTestDatabase(): Promise<string> {
   const name = `test_${randomUUID().replaceAll('-', '')}`;
   await onSharedServer(`create database ${name} template ${TEMPLATE}`);
   return name;

@@ -706,7 +706,9 @@ const local = {
     defaultText: '`.polony` in the current folder',
   }),
   POLONY_CACHE: optionalText({
-    description: 'Folder for downloaded programs, which all local stacks share.',
+    description:
+      'Folder for downloaded programs, which all local stacks share. A polony that npm installed uses ' +
+      '`~/.cache/polony/local`.',
     readBy: LOCAL,
     defaultText: '`.polony-cache` beside `package.json`',
   }),

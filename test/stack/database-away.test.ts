@@ -11,7 +11,8 @@ import { type Db, openDatabase } from '../../store/database.js';
 import { listen } from '../../store/events.js';
 import { Secrets } from '../../store/secrets.js';
 import { withFreePort } from '../../local/ports.js';
-import { databaseUrl, TEMPLATE } from '../sharedPostgres.js';
+import { createTestDatabase } from '../postgres.js';
+import { databaseUrl } from '../sharedPostgres.js';
 import { stubOrchestrator } from '../stubOrchestrator.js';
 import { waitFor } from '../support.js';
 import { cliFile } from '../testStack.js';
@@ -196,7 +197,8 @@ async function startProxy() {
     for (const each of [socket, onward]) each.on('error', () => undefined);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = Object.assign(new URL(databaseUrl(to.href, TEMPLATE)), { port: (server.address() as AddressInfo).port });
+  const { port } = server.address() as AddressInfo;
+  const url = Object.assign(new URL(databaseUrl(to.href, await createTestDatabase())), { port });
   return {
     url: url.href,
     connections: () => pairs.length,

@@ -246,8 +246,12 @@ describe('a database that knows less than AWS', () => {
   });
 
   it('starts no other attempt of an execution that was cancelled since, with Temporal lost', async () => {
+    // Otherwise the second attempt completes where the cancel comes late.
+    await setPace(stack, HELD_MS);
     failNextRun();
     const id = await start();
+    await waitFor('the first run', async () => statusesOf(id)[0] === 'RUNNING');
+    finishRunsOf(id);
     await waitFor('the second attempt', async () => (await rowOf(id)).attempt === 2);
     await call('POST', `/v1/executions/${id}/cancel`, { reason: 'wrong manifest' });
     await inStatus(id, 'CANCELED');

@@ -119,7 +119,7 @@ beforeAll(async () => {
   stack = await startTestStack({
     stateDir,
     omics: { pace: { PENDING: 50, STARTING: 50, RUNNING: QUICK_MS, STOPPING: 50 } },
-    env: { POLONY_SWEEP_SECONDS: '2', POLONY_RETRY_RUN_SECONDS: '2' },
+    env: { POLONY_SWEEP_SECONDS: '2', POLONY_RETRY_RUN_SECONDS: '4' },
   });
   call = apiClient(stack.info);
   ({ details, inStatus, attemptsOf: runsOf } = executionsOf(stack, call));

@@ -12,6 +12,7 @@ import { freePort } from '../../local/ports.js';
 import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
+import { createTestDatabase } from '../postgres.js';
 import { databaseUrl, TEMPLATE } from '../sharedPostgres.js';
 import { startSilentServer } from '../silentServer.js';
 import { waitFor } from '../support.js';
@@ -20,10 +21,12 @@ import { cliFile } from '../testStack.js';
 let folder: string;
 let guardian: Guardian;
 let temporal: LocalTemporal;
+let databaseThatWorks: string;
 let worker: ChildProcess | undefined;
 const database = `worker_health_${process.pid}`;
 
 beforeAll(async () => {
+  databaseThatWorks = databaseUrl(inject('postgresUrl'), await createTestDatabase());
   folder = mkdtempSync(path.join(tmpdir(), 'polony-worker-health-'));
   guardian = await createGuardian(folder);
   temporal = await startTemporal({ guardian, stateDir: folder, headless: true, searchAttributes: SEARCH_ATTRIBUTES });
@@ -106,10 +109,9 @@ describe('a worker', { tags: 'long' }, () => {
   });
 
   it('waits for a Temporal that does not answer, names it, and works once it does', async () => {
-    const database = inject('postgresUrl');
     const port = await freePort();
     const address = `127.0.0.1:${port}`;
-    const { check, stop, readLog } = await startWorker(databaseUrl(database, TEMPLATE), address);
+    const { check, stop, readLog } = await startWorker(databaseThatWorks, address);
     await waitFor('the log to name what it waits for', () => readLog().includes('waiting for Temporal'));
     expect(readLog()).toContain(`"temporal":"${address}","namespace":"${temporal.namespace}"`);
     expect(readLog()).toContain(`Check TEMPORAL_ADDRESS (${address})`);
@@ -126,15 +128,14 @@ describe('a worker', { tags: 'long' }, () => {
   });
 
   it('says how to create a namespace that is missing', async () => {
-    const url = databaseUrl(inject('postgresUrl'), TEMPLATE);
-    const { stop, readLog } = await startWorker(url, temporal.address, { TEMPORAL_NAMESPACE: 'lab' });
+    const { stop, readLog } = await startWorker(databaseThatWorks, temporal.address, { TEMPORAL_NAMESPACE: 'lab' });
     await waitFor('the advice', () => readLog().includes('temporal operator namespace create'));
     expect(await stop()).toBe(0);
   });
 
   it('ends while Temporal accepts connections and does not answer', async () => {
     const silent = await startSilentServer();
-    const { check, stop, readLog } = await startWorker(databaseUrl(inject('postgresUrl'), TEMPLATE), silent.address);
+    const { check, stop, readLog } = await startWorker(databaseThatWorks, silent.address);
     await waitFor('the checks to be answered', async () => (await check('/readyz'))?.body.database === 'ok');
     await waitFor('a connection to Temporal', () => silent.connections() > 0);
     expect(readLog()).not.toContain('worker is running');
@@ -144,7 +145,7 @@ describe('a worker', { tags: 'long' }, () => {
 
   it('works, says so and ends while the collector of traces accepts connections and does not answer', async () => {
     const silent = await startSilentServer();
-    const { check, stop, readLog } = await startWorker(databaseUrl(inject('postgresUrl'), TEMPLATE), temporal.address, {
+    const { check, stop, readLog } = await startWorker(databaseThatWorks, temporal.address, {
       OTEL_EXPORTER_OTLP_ENDPOINT: `http://${silent.address}`,
       OTEL_EXPORTER_OTLP_TIMEOUT: '1000',
       OTEL_BSP_SCHEDULE_DELAY: '100',
@@ -158,7 +159,6 @@ describe('a worker', { tags: 'long' }, () => {
   });
 
   it('gets tasks once its version is promoted, which needs workers that poll', async () => {
-    const url = databaseUrl(inject('postgresUrl'), TEMPLATE);
     const version = {
       POLONY_DEPLOYMENT_NAME: 'lab',
       POLONY_BUILD_ID: 'one',
@@ -181,7 +181,7 @@ describe('a worker', { tags: 'long' }, () => {
     );
     const countPollers = async (): Promise<number[]> =>
       (await orchestrator.describeTaskQueues()).map(({ pollers }) => pollers);
-    const { check, stop } = await startWorker(url, temporal.address, version);
+    const { check, stop } = await startWorker(databaseThatWorks, temporal.address, version);
     await waitFor('the worker to be ready', async () => (await check('/readyz'))?.status === 200);
     // Nobody has promoted it: it gets no tasks.
     expect(await countPollers()).toEqual([0, 0, 0, 0]);
@@ -204,7 +204,7 @@ describe('a worker', { tags: 'long' }, () => {
     const later = mkdtempSync(path.join(tmpdir(), 'polony-worker-temporal-'));
     const options = { guardian, stateDir: later, headless: true, searchAttributes: SEARCH_ATTRIBUTES };
     const first = await startTemporal(options);
-    const { check, stop } = await startWorker(databaseUrl(inject('postgresUrl'), TEMPLATE), first.address);
+    const { check, stop } = await startWorker(databaseThatWorks, first.address);
     await waitFor('the worker to be ready', async () => (await check('/readyz'))?.status === 200);
     await first.kill();
     await waitFor('the worker to say that it is not', async () => (await check('/readyz'))?.status === 503);
