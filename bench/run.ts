@@ -75,6 +75,8 @@ async function runPart(name: string, minutes: number): Promise<string | undefine
 function stop(child: ChildProcess): void {
   if (child.connected) child.disconnect();
   setTimeout(() => {
+    // Its process ID may belong to another process by now.
+    if (!running.has(child)) return;
     killDescendants(child.pid!);
     child.kill('SIGKILL');
   }, STOP_MS).unref();

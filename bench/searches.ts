@@ -15,7 +15,7 @@ import { insertRuns } from '../store/runs/discovery.js';
 import { replaceWorker } from './benchStack.js';
 import { buildFolder } from './build.js';
 import { median, type Report } from './report.js';
-import { cpuOf } from './usage.js';
+import { cpuShareDuring } from './usage.js';
 
 const CONNECTIONS = 500;
 /**
@@ -211,10 +211,7 @@ async function cpuRow(report: Report, db: Db, worker: GuardedChild, temporalPid:
       first = false;
       if (side === 'many') await untilQuiet(worker);
       const count = await readCount(worker, 'polony_searches_total{outcome="nothing"}');
-      const [began, before] = [performance.now(), cpuOf(worker.pid, temporalPid)];
-      await pause(WINDOW_MS);
-      const cpu = cpuOf(worker.pid, temporalPid) - before;
-      used[side].push(cpu / ((performance.now() - began) / 1000));
+      used[side].push(await cpuShareDuring(pause(WINDOW_MS), worker.pid, temporalPid));
       if (side === 'many') searched += (await readCount(worker, 'polony_searches_total{outcome="nothing"}')) - count;
     }
   const none = median(used.none) * 100;

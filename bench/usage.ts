@@ -20,5 +20,12 @@ export function usageOf(pid: number): ProcessUsage {
   return { cpu: (Number(fields[11]) + Number(fields[12])) / TICKS, memory };
 }
 
+/** The CPU of processes as a share of a core, from now until `waiting` has ended. */
+export async function cpuShareDuring(waiting: Promise<unknown>, ...pids: number[]): Promise<number> {
+  const [began, before] = [performance.now(), cpuOf(...pids)];
+  await waiting;
+  return (cpuOf(...pids) - before) / ((performance.now() - began) / 1000);
+}
+
 /** CPU seconds of several processes together. */
 export const cpuOf = (...pids: number[]): number => pids.reduce((sum, pid) => sum + usageOf(pid).cpu, 0);

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { LocalInfo } from '../local/stackFiles.js';
-import { cpuOf, usageOf } from './usage.js';
+import { cpuShareDuring, usageOf } from './usage.js';
 
 /** How often the waiters poll (botocore, omics, RunCompleted). */
 export const WAITER_SECONDS = 30;
@@ -57,11 +57,9 @@ export class Waiters {
 
   /** Measures the waiters until `waiting` has ended. */
   async measure(waiting: Promise<unknown>): Promise<WaitersUsage> {
-    const began = performance.now();
-    const before = cpuOf(this.#child.pid!);
-    await waiting;
-    const { cpu, memory } = usageOf(this.#child.pid!);
-    return { count: this.#count, kb: memory * 1024, cpu: (cpu - before) / ((performance.now() - began) / 1000) };
+    const pid = this.#child.pid!;
+    const cpu = await cpuShareDuring(waiting, pid);
+    return { count: this.#count, kb: usageOf(pid).memory * 1024, cpu };
   }
 
   stop(): void {

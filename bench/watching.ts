@@ -9,7 +9,7 @@ import { WAKE_CHANNEL } from '../store/events.js';
 import { Orchestrator } from '../temporal/client.js';
 import { type BenchStack, replaceWorker, runConcurrently, until, withBenchStack } from './benchStack.js';
 import { mean, median, percentile, type Report } from './report.js';
-import { cpuOf, usageOf } from './usage.js';
+import { cpuOf, cpuShareDuring, usageOf } from './usage.js';
 import { WAITER_SECONDS, Waiters, type WaitersUsage } from './waiters.js';
 
 /** How many runs are watched. */
@@ -32,14 +32,16 @@ const MOST_WAITERS = 2000;
 const MOST_KB = 100;
 /** GetRun calls a second in one account, as by default: from 480 watched runs on, there are no more. */
 const GET_RUNS_PER_SECOND = 8;
-/** How long polls are measured: as long as a round of the waiters, in pieces. */
-const POLLING = { pieces: 6, seconds: WAITER_SECONDS / 6 };
+/** Polls are measured for as long as a round of the waiters, in so many pieces. */
+const PIECES = 6;
+const PIECE_SECONDS = WAITER_SECONDS / PIECES;
 /** Polls before that, so that V8 has compiled what a worker executes that runs for days. */
 const WARM_UP = { polls: 1000, again: 300, perSecond: 150 };
 /** Runs that are watched where events arrive. */
 const WITH_EVENTS = 60;
 /** What starts are compared with: it watches no more than it has started itself. */
-const FEW = { text: 'a stack that watches 60 to 235 runs', about: 100 };
+const MOST_FEW = STARTS.warmUp + STARTS.each * ((COUNTS.length - 1) * STARTS.rounds + STARTS.lastRounds);
+const FEW = { text: `a stack that watches ${STARTS.warmUp} to ${MOST_FEW} runs`, about: 100 };
 /** How long the calls of the worker that took over are counted. */
 const COUNTED_SECONDS = 10;
 
@@ -85,11 +87,7 @@ export async function watching(report: Report): Promise<void> {
 /** @returns the CPU of a worker in each piece, as shares of a core: they show whether it did something only once */
 async function measurePieces(worker: number): Promise<number[]> {
   const cpus: number[] = [];
-  for (let piece = 0; piece < POLLING.pieces; piece++) {
-    const [began, before] = [performance.now(), cpuOf(worker)];
-    await pause(POLLING.seconds * 1000);
-    cpus.push((cpuOf(worker) - before) / ((performance.now() - began) / 1000));
-  }
+  for (let piece = 0; piece < PIECES; piece++) cpus.push(await cpuShareDuring(pause(PIECE_SECONDS * 1000), worker));
   return cpus;
 }
 
@@ -238,10 +236,11 @@ class Watching {
         [this.many, many!],
       ] as const) {
         const worker = this.#bench.stack.worker!.pid;
-        const [began, before] = [performance.now(), cpuOf(worker)];
-        const starts = await starter.start(STARTS.each);
+        const starting = starter.start(STARTS.each);
+        const share = await cpuShareDuring(starting, worker);
+        const starts = await starting;
         measured.push(starts);
-        if (starter === this.few) idle.push((cpuOf(worker) - before) / ((performance.now() - began) / 1000));
+        if (starter === this.few) idle.push(share);
         this.report.say(
           `  ${starter === this.few ? 'few' : count} watched: ${starts.perSecond.toFixed(1)} starts a second, CPU ` +
             `${starts.cpuMs.toFixed(0)} ms each`,
@@ -420,13 +419,13 @@ class Watching {
     try {
       const calls = this.#getRuns();
       if (waiters !== undefined) await until('each waiter to have polled', () => this.#getRuns() - calls >= count);
-      const seconds = POLLING.pieces * POLLING.seconds;
-      const polling = this.#causePolls(seconds * GET_RUNS_PER_SECOND, GET_RUNS_PER_SECOND);
+      const polls = WAITER_SECONDS * GET_RUNS_PER_SECOND;
+      const polling = this.#causePolls(polls, GET_RUNS_PER_SECOND);
       const [used, cpus] = await Promise.all([waiters?.measure(polling), measurePieces(worker), polling]);
       // Beside waiters, nobody can tell who has called.
-      const isBusy = waiters !== undefined || this.#getRuns() - calls >= 0.8 * seconds * GET_RUNS_PER_SECOND;
+      const isBusy = waiters !== undefined || this.#getRuns() - calls >= 0.8 * polls;
       this.report.note(
-        `CPU of a worker that watches ${count} runs, in pieces of ${POLLING.seconds} s: ` +
+        `CPU of a worker that watches ${count} runs, in pieces of ${PIECE_SECONDS} s: ` +
           `${cpus.map((cpu) => (cpu * 100).toFixed(1)).join(', ')} % of a core`,
       );
       return { cpu: mean(cpus), hasPolled: hasPolled && isBusy, ...(used && { waiters: used }) };

@@ -291,16 +291,25 @@ export const setPolicy = (bucket: string, policy: unknown): Promise<unknown> =>
 export const account = (at: number): string => `arn:aws:iam::${String(700_000_000_000 + at)}:root`;
 export const grant = async (at: Lab, body: object, headers?: Record<string, string>): Promise<Answer> =>
   call('POST', at.grants, body, headers);
-/** Creates a grant and waits until it is active, also if that takes longer than the API waits on a slow machine. */
-export const granted = async (at: Lab, body: object): Promise<Grant> => {
+/**
+ * Creates a grant and waits until it is no longer pending, also if that takes longer than the API waits on a slow machine.
+ * It may have expired by then.
+ */
+export const settled = async (at: Lab, body: object): Promise<Grant> => {
   const { status, body: answer } = await grant(at, body);
   expect(status, JSON.stringify(answer)).toBe(201);
-  if (answer.accessGrant.state === 'active') return answer.accessGrant;
-  return waitFor(`${answer.accessGrant.id} to be active`, async () => {
-    const now = await stateOf(at, answer.accessGrant.id);
-    expect(['pending', 'active']).toContain(now.state);
-    return now.state === 'active' && now;
+  const made: Grant = answer.accessGrant;
+  if (made.state !== 'pending') return made;
+  return waitFor(`${made.id} to be settled`, async () => {
+    const now = await stateOf(at, made.id);
+    return now.state !== 'pending' && now;
   });
+};
+/** Creates a grant and waits as {@link settled} does. It is active. */
+export const granted = async (at: Lab, body: object): Promise<Grant> => {
+  const made = await settled(at, body);
+  expect(made.state).toBe('active');
+  return made;
 };
 /** Removes a grant and waits as {@link granted} does. */
 export const removed = async (at: Lab, id: string): Promise<void> => {

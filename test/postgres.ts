@@ -16,7 +16,8 @@ export interface TestPostgres {
   stop: () => Promise<void>;
 }
 
-async function onSharedServer(statement: string): Promise<void> {
+/** Executes a statement as the owner of the server that all test files share. */
+export async function onSharedServer(statement: string): Promise<void> {
   const client = new pg.Client({ connectionString: inject('postgresUrl') });
   await client.connect();
   await client.query(statement).finally(() => client.end());

@@ -78,7 +78,7 @@ async function loginTo({
       EXIT.usage,
     );
   const keyFrom = apiKey === undefined && ofEnvironment !== undefined ? 'POLONY_API_KEY' : undefined;
-  return { apiUrl, apiKey: given, ...(keyFrom !== undefined && { keyFrom }) };
+  return { apiUrl, apiKey: given, keyFrom };
 }
 
 async function login({ profile, ...flags }: LoginFlags): Promise<void> {
@@ -87,7 +87,7 @@ async function login({ profile, ...flags }: LoginFlags): Promise<void> {
   const { apiUrl, apiKey, keyFrom } = await loginTo(flags);
   const { url } = connectionOf({ apiUrl, apiKey }, {});
   const api = { url, apiKey };
-  await request({ ...api, ...(keyFrom !== undefined && { keyFrom }) }, 'GET', '/v1/auth');
+  await request({ ...api, keyFrom }, 'GET', '/v1/auth');
   const config = readConfig();
   writeConfig({ current: profile, profiles: { ...config.profiles, [profile]: api } });
   process.stdout.write(`Logged in to ${url} as profile ${profile}, saved in ${configFile()}.\n`);

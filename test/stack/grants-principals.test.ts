@@ -13,10 +13,12 @@ import {
   granted,
   interceptS3,
   lab,
+  type Grant,
   type Lab,
   policyOf,
   QUEUE,
   setPolicy,
+  settled,
   SHARING,
   startWorker,
   stateOf,
@@ -124,17 +126,16 @@ it(
 );
 
 it('removes an expired grant beside one of a deleted role', { tags: 'long' }, async () => {
-  let [at, kept, short]: [Lab?, { id: string }?, { id: string }?] = [];
+  let at: Lab;
+  let kept: Grant;
+  let short: Grant;
   // The loop doubles the time until the machine can delete the role before the expiry.
   for (let seconds = 4; ; seconds *= 2) {
     at = await lab();
     const role = `${at.bucket}-role`;
     kept = await granted(at, { principal: await createRole(role) });
     const ends = Math.ceil(Date.now() / 1000) * 1000 + seconds * 1000;
-    const timeExpires = new Date(ends).toISOString();
-    short = (await grant(at, { principal: account(1), timeExpires })).body.accessGrant;
-    const { id } = short;
-    await waitFor('the grant to be settled', async () => (await stateOf(at!, id)).state !== 'pending');
+    short = await settled(at, { principal: account(1), timeExpires: new Date(ends).toISOString() });
     await deleteRole(role);
     if (Date.now() < ends) break;
   }

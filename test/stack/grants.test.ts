@@ -51,6 +51,7 @@ import {
   grant,
   granted,
   removed,
+  settled,
   stateOf,
   theirs,
 } from '../grantStack.js';
@@ -204,8 +205,7 @@ describe('a principal of another account', () => {
       for (let seconds = 3; ; seconds *= 2) {
         ends = new Date(Math.ceil(Date.now() / 1000) * 1000 + seconds * 1000);
         const isOver = (): boolean => Date.now() >= ends.getTime();
-        made = (await grant(at, { principal: user.arn, timeExpires: ends.toISOString() })).body.accessGrant;
-        await waitFor('the grant to be settled', async () => (await stateOf(at, made.id)).state !== 'pending');
+        made = await settled(at, { principal: user.arn, timeExpires: ends.toISOString() });
         const before = await reads(user.s3, at.bucket);
         if (!isOver()) {
           expect(before).toEqual(ALL);

@@ -5,14 +5,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
-import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest';
 import { createGuardian, type Guardian } from '../../local/guardian.js';
 import { freePort } from '../../local/ports.js';
 import { type LocalTemporal, startTemporal } from '../../local/temporal.js';
 import { Orchestrator } from '../../temporal/client.js';
 import { SEARCH_ATTRIBUTES } from '../../workflows/messages/searchAttributes.js';
-import { createTestDatabase } from '../postgres.js';
+import { createTestDatabase, onSharedServer } from '../postgres.js';
 import { databaseUrl, TEMPLATE } from '../sharedPostgres.js';
 import { startSilentServer } from '../silentServer.js';
 import { waitFor } from '../support.js';
@@ -33,17 +32,11 @@ beforeAll(async () => {
 });
 afterEach(() => void worker?.kill('SIGKILL'));
 afterAll(async () => {
-  await onServer(`drop database if exists ${database} with (force)`);
+  await onSharedServer(`drop database if exists ${database} with (force)`);
   await guardian?.stopAll();
   await guardian?.close();
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function onServer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: inject('postgresUrl') });
-  await client.connect();
-  await client.query(statement).finally(() => client.end());
-}
 
 /** Starts a worker. @returns its log, and how its checks answer. */
 async function startWorker(url: string, temporalAddress = temporal.address, env: Record<string, string> = {}) {
@@ -90,10 +83,10 @@ describe('a worker', { tags: 'long' }, () => {
     await waitFor('the log to name the address', () => readLog().includes(`${new URL(url).host}/${database}`));
     expect(readLog()).not.toContain('worker is running');
 
-    await onServer(`create database ${database} template ${TEMPLATE}`);
+    await onSharedServer(`create database ${database} template ${TEMPLATE}`);
     await waitFor('the worker to be ready', async () => (await check('/readyz'))?.status === 200);
 
-    await onServer(`drop database if exists ${database} with (force)`);
+    await onSharedServer(`drop database if exists ${database} with (force)`);
     await waitFor('the worker to say that it is not', async () => (await check('/readyz'))?.status === 503);
     expect((await check('/healthz'))!.status).toBe(200);
     // What fails meanwhile is in the log with its message, not as {}.
